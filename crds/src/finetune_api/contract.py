@@ -1,0 +1,107 @@
+"""Every word that the operator's and the trainer's images must spell alike."""
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+GROUP: Final = "finetune.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "FineTuneJob"
+PLURAL: Final = "finetunejobs"
+FIELD_MANAGER: Final = "finetune-operator"
+
+LABEL_MANAGED: Final = f"{GROUP}/managed"
+"""`true` on every child: the server-side selector of all watches."""
+LABEL_JOB: Final = f"{GROUP}/job"
+LABEL_UID: Final = f"{GROUP}/job-uid"
+LABEL_STAGE: Final = f"{GROUP}/stage"
+"""A `Stage`, in lower case."""
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+
+CONTAINER: Final = "trainer"
+"""Name of the one container of a stage's pods."""
+
+
+class Stage(StrEnum):
+    """The two steps of a job, each run as Kubernetes Jobs."""
+
+    PREPARE = "Prepare"
+    TRAIN = "Train"
+
+
+class ExitCode(IntEnum):
+    """What the exit status of a stage's container means. Below 75 and 77, 78: the same input fails again, never retried."""
+
+    DONE = 0
+    BAD_CONFIG = 64
+    MISMATCH = 65
+    """Data or model are not what they should be: absent, corrupt, or another digest than before."""
+    BAD_ROWS = 66
+    CHECKPOINTS_CORRUPT = 67
+    GPU_OUT_OF_MEMORY = 68
+    DIVERGED = 69
+    RETRY = 75
+    """Watchdog, lost peer, S3 budget spent, fenced by a newer epoch: the next attempt may do better."""
+    ACCESS_DENIED = 77
+    UNSUPPORTED_HARDWARE = 78
+    STOPPED = 143
+    """Ended by SIGTERM."""
+
+
+TERMINAL_EXIT_CODES: Final = frozenset(
+    {
+        ExitCode.BAD_CONFIG,
+        ExitCode.MISMATCH,
+        ExitCode.BAD_ROWS,
+        ExitCode.CHECKPOINTS_CORRUPT,
+        ExitCode.GPU_OUT_OF_MEMORY,
+        ExitCode.DIVERGED,
+        ExitCode.ACCESS_DENIED,
+        ExitCode.UNSUPPORTED_HARDWARE,
+    }
+)
+
+
+class Env(StrEnum):
+    """Environment of a stage's container. A path lies under one of the mount paths below; LocalCluster rewrites that prefix."""
+
+    SNAPSHOT = "FINETUNE_SNAPSHOT"
+    """Path of the Snapshot to carry out."""
+    SCRATCH = "FINETUNE_SCRATCH"
+    """Writable directory on the node, gone with the pod."""
+    RESULT = "FINETUNE_RESULT"
+    """Path of the termination message: the Result goes here."""
+    NODE_RANK = "JOB_COMPLETION_INDEX"
+    """Set by the Job controller for Indexed Jobs."""
+    RENDEZVOUS_HOST = "FINETUNE_RENDEZVOUS_HOST"
+    """DNS name of rank 0's pod; train only."""
+    RENDEZVOUS_PORT = "FINETUNE_RENDEZVOUS_PORT"
+    PROGRESS_PORT = "FINETUNE_PROGRESS_PORT"
+    """Port on which `GET /progress` answers with a Progress."""
+    POD_NAME = "FINETUNE_POD_NAME"
+    HOSTS = "FINETUNE_HOSTS"
+    """LocalCluster only: JSON object, DNS name to address; asked before DNS."""
+    VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+MOUNT_SNAPSHOT: Final = "/etc/finetune"
+SNAPSHOT_FILE: Final = "snapshot.json"
+"""Key in the ConfigMap and file name under MOUNT_SNAPSHOT."""
+MOUNT_SCRATCH: Final = "/scratch"
+MOUNT_SHM: Final = "/dev/shm"
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+PORT_RENDEZVOUS: Final = 29500
+PORT_PROGRESS: Final = 8080
+PORT_NAME_RENDEZVOUS: Final = "rendezvous"
+PORT_NAME_PROGRESS: Final = "progress"
+
+SECRET_KEYS: Final = {
+    "accessKeyId": "AWS_ACCESS_KEY_ID",
+    "secretAccessKey": "AWS_SECRET_ACCESS_KEY",
+    "sessionToken": "AWS_SESSION_TOKEN",
+}
+"""Keys of `storage.secretName`, and the variable each becomes; the session token is optional."""
+
+RESULT_MAX_BYTES: Final = 3500
+"""Kubernetes cuts a termination message at 4096 bytes."""

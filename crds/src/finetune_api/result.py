@@ -1,0 +1,130 @@
+"""The last words of a stage: its termination message, at most 3,500 bytes of JSON. Reasons and places only, never data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune_api.contract import RESULT_MAX_BYTES, Stage
+from finetune_api.model import Model
+from finetune_api.spec import Precision
+
+
+class Failure(Model):
+    """Why a stage failed, for the person who will fix it."""
+
+    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
+    """CamelCase, for machines."""
+    message: Annotated[str, Field(max_length=1024)]
+    """A sentence that says what to change."""
+    field: Annotated[str, Field(max_length=256)] | None = None
+    """The field of the FineTuneJob to change, such as `spec.data.sources`."""
+    places: Annotated[tuple[Annotated[str, Field(max_length=256)], ...], Field(max_length=10)] = ()
+    """`file:line` of the first offending rows."""
+
+
+class SplitCounts(Model):
+    """Rows of each split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+class DataSummary(Model):
+    """What became of the raw rows: read = rejected + removed + train + validation + test."""
+
+    files: int
+    rows_read: int
+    rows_cleaned: int
+    """Kept rows in which a repair changed something."""
+    rows_rejected: int
+    """Unparseable or invalid; they count towards maxBadRowPercent."""
+    rows_removed: int
+    """Duplicate or empty; listed, but never a failure."""
+    splits: SplitCounts
+    train_tokens: int
+    """Tokens of the train split, per epoch."""
+    trained_tokens: int
+    """Those of them that carry loss."""
+
+
+class Resolved(Model):
+    """Values that the spec left open, as chosen. All decide the outcome and are part of the run."""
+
+    total_steps: int
+    steps_per_epoch: int
+    global_batch_size: int
+    warmup_steps: int
+    precision: Precision
+    target_modules: tuple[str, ...]
+    """Names of the adapted layers."""
+
+
+class Prepared(Model):
+    """What training needs to know of preparation."""
+
+    run: str
+    """Digest over all that decides the outcome; names `<output.uri>/runs/<run>/`."""
+    model_digest: str
+    """Over config, weights and tokenizer of the base model."""
+    data_uri: str
+    """`…/prepared/<digest>`: shards, manifest, report, rejected rows."""
+    data_digest: str
+    data: DataSummary
+    resolved: Resolved
+    published: Published | None = None
+    """Set when this very run is already published: nothing is left to train."""
+
+
+class Metrics(Model):
+    """Losses in nats per trained token, over the whole split (at most `evaluation.maxRows` rows)."""
+
+    base_test_loss: float | None = None
+    """Of the base model, before training."""
+    test_loss: float | None = None
+    validation_loss: float | None = None
+    train_loss: float | None = None
+    """Of the last optimizer step."""
+
+
+class Published(Model):
+    """The finished model."""
+
+    step: int
+    epoch: int
+    """Fencing epoch under which it was published."""
+    model_uri: str
+    report_uri: str
+    manifest_uri: str
+    manifest_sha256: str
+    metrics: Metrics
+
+
+class Result(Model):
+    """One of `failure`, `prepared`, `published`."""
+
+    stage: Stage
+    attempt: int
+    failure: Failure | None = None
+    prepared: Prepared | None = None
+    published: Published | None = None
+    checkpoint_step: int | None = None
+    """Train: the last committed checkpoint, also after a failure."""
+
+    def encode(self) -> bytes:
+        """JSON that fits a termination message: places go first, then the message is cut."""
+        encoded = self._json()
+        if len(encoded) <= RESULT_MAX_BYTES or self.failure is None:
+            return encoded
+        without_places = self.failure.model_copy(update={"places": ()})
+        encoded = self.model_copy(update={"failure": without_places})._json()
+        surplus = len(encoded) - RESULT_MAX_BYTES
+        if surplus <= 0:
+            return encoded
+        message = self.failure.message.encode()[: -surplus - 3].decode(errors="ignore") + "…"
+        return self.model_copy(update={"failure": without_places.model_copy(update={"message": message})})._json()
+
+    def _json(self) -> bytes:
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()

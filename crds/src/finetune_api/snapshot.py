@@ -1,0 +1,21 @@
+"""What one attempt of a stage carries out: the spec as it stood when the attempt was decided, immutable in a ConfigMap."""
+
+from finetune_api.contract import Stage
+from finetune_api.model import Model
+from finetune_api.result import Prepared
+from finetune_api.spec import Spec
+
+
+class Snapshot(Model):
+    """Input of `finetune-trainer prepare`, `train` and `result`."""
+
+    name: str
+    namespace: str
+    uid: str
+    """Of the FineTuneJob: the owner written into HEAD.json."""
+    stage: Stage
+    attempt: int
+    """1, 2, … within the stage."""
+    spec: Spec
+    prepared: Prepared | None = None
+    """Train only: the Result of prepare."""

@@ -1,0 +1,152 @@
+"""Where the real servers that tests run against come from: found, or built once with Go and kept."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_MODULES = Path(__file__).parent.parent / "kubernetes" / "binaries"
+_VERSION = "k8s.io/component-base/version"
+
+
+class NoBinaries(RuntimeError):
+    """The binaries are neither here nor can they be built; says why."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One Go module under tests/kubernetes/binaries, and the commands that its one binary answers to."""
+
+    name: str
+    package: str
+    commands: tuple[str, ...]
+    ldflags: str = "-s -w"
+
+    @property
+    def folder(self) -> Path:
+        return _MODULES / self.name
+
+    def key(self) -> str:
+        """Changes with the versions, the sources and the way of building, and with nothing else."""
+        digest = hashlib.sha256(" ".join((self.package, self.ldflags, *self.commands)).encode())
+        for source in sorted(self.folder.glob("*")):
+            digest.update(source.read_bytes())
+        return digest.hexdigest()[:12]
+
+
+# In this order they are built: the S3 server is small and the first that is wanted.
+VERSITYGW = Module("versitygw", "github.com/versity/versitygw/cmd/versitygw", ("versitygw",))
+CONTROL_PLANE = Module(
+    "controlplane",
+    ".",
+    ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
+    f"-s -w -X {_VERSION}.gitVersion=v1.36.3 -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36",
+)
+KWOK = Module("kwok", "sigs.k8s.io/kwok/cmd/kwok", ("kwok",))
+MODULES = (VERSITYGW, CONTROL_PLANE, KWOK)
+
+
+def cache_folder(env: Mapping[str, str]) -> Path:
+    cache = env.get("XDG_CACHE_HOME") or str(Path(env["HOME"]) / ".cache")
+    return Path(cache) / "finetune-operator" / "binaries"
+
+
+def find(module: Module, needed: tuple[str, ...], env: Mapping[str, str]) -> Path | None:
+    """The folder that holds every needed command: KUBEBUILDER_ASSETS, the convention of controller tests,
+    or the cache; None when both lack one."""
+    candidates = [cache_folder(env) / f"{module.name}-{module.key()}"]
+    if assets := env.get("KUBEBUILDER_ASSETS"):
+        candidates.insert(0, Path(assets))
+    for folder in candidates:
+        if all(os.access(folder / command, os.X_OK) for command in needed):
+            return folder
+    return None
+
+
+def ensure(
+    module: Module,
+    needed: tuple[str, ...],
+    env: Mapping[str, str],
+    say: Callable[[str], None],
+) -> Path:
+    """The folder with the needed commands, building them first when they are nowhere.
+
+    Raises:
+        NoBinaries: there is no Go to build them with, or the build failed.
+    """
+    if folder := find(module, needed, env):
+        return folder
+    with _lock(module, env, say):
+        return find(module, needed, env) or _build(module, env, say)
+
+
+@contextmanager
+def _lock(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -> Iterator[None]:
+    folder = cache_folder(env)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{module.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for {module.name}, which another process is building")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -> Path:
+    go = shutil.which("go", path=env.get("PATH"))
+    if go is None:
+        raise NoBinaries(f"{module.name} is not in the cache and there is no Go on PATH to build it with")
+    started = time.monotonic()
+    say(f"building {module.name} with Go, once for this machine (minutes)")
+    target = cache_folder(env) / f"{module.name}-{module.key()}"
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{module.name}-") as scratch:
+        folder = Path(scratch) / "built"
+        folder.mkdir()
+        binary = folder / module.commands[0]
+        # cgo off: the machine may have no C compiler, and nothing here needs one.
+        done = subprocess.run(
+            ["nice", go, "build", "-trimpath", "-ldflags", module.ldflags, "-o", binary, module.package],
+            cwd=module.folder,
+            env={**env, "CGO_ENABLED": "0"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise NoBinaries(f"building {module.name} failed: {done.stderr.strip()[-2000:]}")
+        for command in module.commands[1:]:
+            (folder / command).symlink_to(module.commands[0])
+        folder.rename(target)
+    say(f"{module.name} built in {time.monotonic() - started:.0f} s")
+    return target
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="binaries", description=__doc__)
+    parser.add_argument("action", choices=["build", "where"])
+    action = parser.parse_args().action
+    for module in MODULES:
+        if action == "where":
+            print(module.name, find(module, module.commands, os.environ) or "not built")
+            continue
+        try:
+            ensure(module, module.commands, os.environ, lambda line: print(line, file=sys.stderr, flush=True))
+        except NoBinaries as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

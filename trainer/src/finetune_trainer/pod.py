@@ -1,0 +1,47 @@
+"""The pod a stage runs in: everything it is told by its environment, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_api.contract import PORT_PROGRESS, PORT_RENDEZVOUS, Env
+from finetune_api.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """Paths, ports and names of this pod; the same fields in a cluster and on one machine."""
+
+    name: str
+    snapshot: Path
+    scratch: Path
+    result: Path
+    node_rank: int
+    rendezvous_host: str
+    """DNS name of rank 0's pod."""
+    rendezvous_port: int
+    progress_port: int
+    hosts: Mapping[str, str]
+    """Names that are known without DNS."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Pod:
+        """Raises KeyError naming the variable that is not set."""
+        return cls(
+            name=environ.get(Env.POD_NAME, "pod"),
+            snapshot=Path(environ[Env.SNAPSHOT]),
+            scratch=Path(environ[Env.SCRATCH]),
+            result=Path(environ[Env.RESULT]),
+            node_rank=int(environ.get(Env.NODE_RANK, "0")),
+            rendezvous_host=environ.get(Env.RENDEZVOUS_HOST, "localhost"),
+            rendezvous_port=int(environ.get(Env.RENDEZVOUS_PORT, PORT_RENDEZVOUS)),
+            progress_port=int(environ.get(Env.PROGRESS_PORT, PORT_PROGRESS)),
+            hosts=json.loads(environ.get(Env.HOSTS, "{}")),
+        )
+
+    def read_snapshot(self) -> Snapshot:
+        """The Snapshot this pod carries out. Raises OSError or pydantic.ValidationError."""
+        return Snapshot.parse(json.loads(self.snapshot.read_bytes()), ignore_unknown=True)

@@ -1,0 +1,68 @@
+"""Objects in S3 or in a folder, behind one protocol. The only importer of boto3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """What is known of an object without reading it."""
+
+    uri: str
+    size: int
+    etag: str
+    """Changes with the content; what `if_match` compares."""
+
+
+class StorageError(Exception):
+    """Names the uri and what the store answered."""
+
+
+class NotFound(StorageError):
+    """No such object or bucket."""
+
+
+class AccessDenied(StorageError):
+    """The store knows who we are, or does not, and refuses."""
+
+
+class PreconditionFailed(StorageError):
+    """Somebody else wrote first."""
+
+
+class StoreUnavailable(StorageError):
+    """No usable answer within the time budget; the same request may succeed later."""
+
+
+class Storage(Protocol):
+    """Uris are `s3://bucket/key` or `file:///path`. Every method may raise AccessDenied or StoreUnavailable."""
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Objects whose uri starts with `prefix`, sorted by uri."""
+
+    def stat(self, uri: str) -> StoredObject | None:
+        """None when there is no such object."""
+
+    def open(self, uri: str) -> BinaryIO:
+        """Stream from the start. Raises NotFound."""
+
+    def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
+        """Bytes and the etag they belong to. Raises NotFound."""
+
+    def write(
+        self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False
+    ) -> StoredObject:
+        """One small object, in one piece, with a checksum. Raises PreconditionFailed."""
+
+    def upload(self, path: Path, uri: str) -> StoredObject:
+        """A file of any size, in parts, with checksums that the store verifies."""
+
+    def download(self, uri: str, path: Path) -> StoredObject:
+        """To a file, in parallel ranges; the file appears only when it is whole. Raises NotFound."""
+
+    def delete(self, uri: str) -> None:
+        """Gone already is success."""
