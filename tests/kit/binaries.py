@@ -21,7 +21,11 @@ _VERSION = "k8s.io/component-base/version"
 
 
 class NoBinaries(RuntimeError):
-    """The binaries are neither here nor can they be built; says why."""
+    """The binaries are neither here nor is there anything to build them with."""
+
+
+class BuildFailed(RuntimeError):
+    """Go was there and could not build them; carries what it said."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def ensure(
     """The folder with the needed commands, building them first when they are nowhere.
 
     Raises:
-        NoBinaries: there is no Go to build them with, or the build failed.
+        NoBinaries: there is no Go to build them with.
+        BuildFailed: with what Go said.
     """
     if folder := find(module, needed, env):
         return folder
@@ -124,7 +129,7 @@ def _build(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -
             text=True,
         )
         if done.returncode != 0:
-            raise NoBinaries(f"building {module.name} failed: {done.stderr.strip()[-2000:]}")
+            raise BuildFailed(f"building {module.name} failed: {done.stderr.strip()[-2000:]}")
         for command in module.commands[1:]:
             (folder / command).symlink_to(module.commands[0])
         folder.rename(target)
@@ -134,17 +139,14 @@ def _build(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="binaries", description=__doc__)
-    parser.add_argument("action", choices=["build", "where"])
-    action = parser.parse_args().action
-    for module in MODULES:
-        if action == "where":
-            print(module.name, find(module, module.commands, os.environ) or "not built")
-            continue
-        try:
+    parser.add_argument("action", choices=["build"])
+    parser.parse_args()
+    try:
+        for module in MODULES:
             ensure(module, module.commands, os.environ, lambda line: print(line, file=sys.stderr, flush=True))
-        except NoBinaries as error:
-            print(error, file=sys.stderr)
-            return 1
+    except (NoBinaries, BuildFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -17,13 +17,17 @@ Quantity = Annotated[
 InputUri = Annotated[
     str,
     StringConstraints(
-        min_length=8, max_length=1024, pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|file://[~/][^\s?#]*)$"
+        min_length=8,
+        max_length=1024,
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|file://[~/][^\s?#]*)$",
     ),
 ]
 OutputUri = Annotated[
     str,
     StringConstraints(
-        min_length=8, max_length=1024, pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#*]*)?|file://[~/][^\s?#*]*)$"
+        min_length=8,
+        max_length=1024,
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#*]*)?|file://[~/][^\s?#*]*)$",
     ),
 ]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]

@@ -53,9 +53,7 @@ class Storage(Protocol):
     def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
         """Bytes and the etag they belong to. Raises NotFound."""
 
-    def write(
-        self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False
-    ) -> StoredObject:
+    def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> StoredObject:
         """One small object, in one piece, with a checksum. Raises PreconditionFailed."""
 
     def upload(self, path: Path, uri: str) -> StoredObject:

@@ -1,0 +1,93 @@
+"""The tiers of a run: tests say what they need, dear ones come last, and what was skipped is never silent."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tiers
+from binaries import VERSITYGW, Module, NoBinaries, ensure
+from s3server import S3Server
+
+_skipped = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"tier(name): what the test needs to run, of {', '.join(tiers.TIERS)}")
+    config.stash[_skipped] = []
+
+
+def _tiers_of(item: pytest.Item) -> list[str]:
+    return [name for mark in item.iter_markers("tier") for name in mark.args]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if complaint := tiers.misplaced(item.nodeid, _tiers_of(item), fixtures):
+            raise pytest.UsageError(complaint)
+    items.sort(key=lambda item: tiers.rank(_tiers_of(item)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: pytest.TestReport = yield
+    if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
+        item.config.stash[_skipped].append(report.longrepr[2].removeprefix("Skipped: "))
+    return report
+
+
+# Outermost, so that its line comes after the summary of the terminal reporter.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    reasons = session.config.stash[_skipped]
+    if reasons and tiers.skips_fail(os.environ) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    yield
+    print(tiers.skip_line(reasons))
+
+
+@pytest.fixture(scope="session")
+def binaries(request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """Where a module's commands lie, waiting for their build; skips the test when they cannot be had."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line}", flush=True)
+
+    def locate(module: Module, *commands: str) -> Path:
+        try:
+            return ensure(module, commands or module.commands, os.environ, say)
+        except NoBinaries as reason:
+            pytest.skip(str(reason))
+
+    return locate
+
+
+@pytest.fixture(scope="session")
+def s3_server(binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Tier *s3*: a real S3 server on loopback."""
+    server = S3Server(binaries(VERSITYGW), tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def _bucket_numbers() -> Iterator[int]:
+    return itertools.count()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server, _bucket_numbers: Iterator[int]) -> str:
+    """Name of a fresh, empty bucket on `s3_server`."""
+    name = f"bucket-{next(_bucket_numbers)}"
+    s3_server.create_bucket(name)
+    return name
