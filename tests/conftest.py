@@ -12,12 +12,9 @@ import tiers
 from binaries import VERSITYGW, Module, NoBinaries, ensure
 from s3server import S3Server
 
-_skipped = pytest.StashKey[list[str]]()
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"tier(name): what the test needs to run, of {', '.join(tiers.TIERS)}")
-    config.stash[_skipped] = []
 
 
 def _tiers_of(item: pytest.Item) -> list[str]:
@@ -33,18 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: tiers.rank(_tiers_of(item)))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report: pytest.TestReport = yield
-    if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
-        item.config.stash[_skipped].append(report.longrepr[2].removeprefix("Skipped: "))
-    return report
-
-
 # Outermost, so that its line comes after the summary of the terminal reporter.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    reasons = session.config.stash[_skipped]
+    terminal = session.config.pluginmanager.getplugin("terminalreporter")
+    reports = terminal.stats.get("skipped", [])
+    reasons = [report.longrepr[2].removeprefix("Skipped: ") for report in reports]
     if reasons and tiers.skips_fail(os.environ) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     yield

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import urllib3
 
 Manifest = dict[str, Any]
+T = TypeVar("T")
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -96,3 +99,12 @@ class Client:
 
     def delete(self, resource: Resource, namespace: str, name: str, propagation: str = "Background") -> None:
         self.request("DELETE", resource.path(namespace, name), {"propagationPolicy": propagation})
+
+
+def eventually(probe: Callable[[], T], timeout_seconds: float = 30.0) -> T:
+    """Poll until `probe` returns something true, and return that; an AssertionError says what it last returned."""
+    deadline = time.monotonic() + timeout_seconds
+    while not (found := probe()):
+        assert time.monotonic() < deadline, f"still {found!r} after {timeout_seconds:g} s"
+        time.sleep(0.05)
+    return found
