@@ -1,0 +1,42 @@
+# Every target sets up what it needs: on a fresh machine only Python >= 3.11 with pip, make and git are there.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/finetune-operator
+UV := $(or $(shell command -v uv),$(CACHE)/uv/bin/uv)
+RUN := $(UV) run --no-sync
+
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+quickstart: install ## Fine-tune a small real Mistral on this machine, no cluster needed
+	$(RUN) python crds/examples/quickstart.py
+	$(RUN) finetune run crds/examples/quickstart.yaml
+
+check: install quick test ## Every check and every test
+
+quick: install ## What pre-commit runs: format, lint, types, boundaries, drift
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) python -m finetune_api --check
+
+test: install ## All tests; Kubernetes and S3 server are built beside them when they are not there yet
+	$(RUN) python tests/kit/binaries.py build & \
+	$(RUN) pytest; status=$$?; wait; exit $$status
+
+generate: install ## Write the CRD, the chart's copy of it and the field reference
+	$(RUN) python -m finetune_api
+
+format: install ## Format and fix what can be fixed
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+install: $(UV) ## Create or update .venv from uv.lock
+	$(UV) sync --quiet --locked --all-packages --all-extras --all-groups
+
+# A folder of its own, for a system Python may refuse to have anything installed into it.
+$(CACHE)/uv/bin/uv:
+	python3 -m pip install --quiet --target $(CACHE)/uv 'uv>=0.9,<1'
+
+.PHONY: help quickstart check quick test generate format install
