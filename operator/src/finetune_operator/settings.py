@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+PREFIX = "FINETUNE_OPERATOR_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +21,11 @@ class PodDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything an administrator decides for all jobs."""
+    """Everything an administrator decides for all jobs. `FINETUNE_OPERATOR_<FIELD>` sets a field."""
 
     trainer_image: str
     namespaces: tuple[str, ...] = ()
-    """Namespaces to watch; empty: all."""
+    """Namespaces to watch, separated by commas; empty: all."""
     own_namespace: str = "default"
     """Where the Lease lies."""
     identity: str = "finetune-operator"
@@ -39,7 +43,9 @@ class Settings:
     """Between two questions, and between two writes of progress into one status."""
     gpu_resource: str = "nvidia.com/gpu"
     prepare: PodDefaults = field(default_factory=lambda: PodDefaults(cpu="2", memory="8Gi", scratch="50Gi"))
+    """`FINETUNE_OPERATOR_PREPARE_CPU`, `…_MEMORY`, `…_SCRATCH`."""
     train: PodDefaults = field(default_factory=lambda: PodDefaults(cpu="2", memory="16Gi", scratch="100Gi"))
+    """`FINETUNE_OPERATOR_TRAIN_CPU`, `…_MEMORY`, `…_SCRATCH`."""
     shm: str = "8Gi"
     """Size limit of /dev/shm in training pods."""
     grace_seconds: int = 120
@@ -47,5 +53,101 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Raises ValueError that names the variable."""
-        raise NotImplementedError
+        """Raises ValueError that names the variable.
+
+        Unknown variables with our prefix are no error: a Service named finetune-operator puts some of its own into
+        every pod of its namespace.
+        """
+        values = {name: value for name, parse in _PARSERS.items() if (value := _read(environ, name, parse)) is not None}
+        if "trainer_image" not in values:
+            raise ValueError(f"{PREFIX}TRAINER_IMAGE is not set: the image that prepares data and trains")
+        defaults = cls(**values)
+        return replace(
+            defaults,
+            prepare=_pod_defaults(environ, "prepare", defaults.prepare),
+            train=_pod_defaults(environ, "train", defaults.train),
+        )
+
+
+def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], Any]) -> Any:
+    variable = PREFIX + name.upper()
+    if variable not in environ:
+        return None
+    try:
+        return parse(environ[variable].strip())
+    except ValueError as error:
+        raise ValueError(f"{variable} is {environ[variable]!r}, but must be {error}") from None
+
+
+def _pod_defaults(environ: Mapping[str, str], stage: str, defaults: PodDefaults) -> PodDefaults:
+    names = [each.name for each in fields(PodDefaults)]
+    read = {name: _read(environ, f"{stage}_{name}", _quantity) for name in names}
+    return replace(defaults, **{name: value for name, value in read.items() if value is not None})
+
+
+def _matching(pattern: str, what: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if not re.fullmatch(pattern, raw):
+            raise ValueError(what)
+        return raw
+
+    return parse
+
+
+_namespace = _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "names of namespaces, separated by commas")
+_quantity = _matching(r"\d+(\.\d+)?(m|[kMGTPE]i?)?", "a Kubernetes quantity such as 2, 500m or 8Gi")
+
+
+def _namespaces(raw: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_namespace(name.strip()) for name in raw.split(",") if name.strip()))
+
+
+def _progress_url(raw: str) -> str:
+    complaint = "a URL that may hold {ip} and {port}, such as http://{ip}:{port}/progress"
+    try:
+        url = raw.format(ip="127.0.0.1", port=1)
+    except (KeyError, IndexError, ValueError):
+        raise ValueError(complaint) from None
+    if not re.fullmatch(r"https?://\S+", url):
+        raise ValueError(complaint)
+    return raw
+
+
+def _number(lowest: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        complaint = f"a number of seconds, at least {lowest:g}"
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ValueError(complaint) from None
+        if not lowest <= value < float("inf"):
+            raise ValueError(complaint)
+        return value
+
+    return parse
+
+
+def _integer(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", raw) or not lowest <= int(raw) <= highest:
+            raise ValueError(f"an integer from {lowest} to {highest}")
+        return int(raw)
+
+    return parse
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "trainer_image": _matching(r"\S+", "the name of an image"),
+    "namespaces": _namespaces,
+    "own_namespace": _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "the name of a namespace"),
+    "identity": _matching(r"\S{1,200}", "a word"),
+    "serve_port": _integer(1, 65535),
+    "serve_host": _matching(r"\S+", "an address to listen on"),
+    "workers": _integer(1, 100),
+    "resync_seconds": _number(1),
+    "progress_url": _progress_url,
+    "progress_seconds": _number(0.1),
+    "gpu_resource": _matching(r"[a-z0-9.-]+/[A-Za-z0-9._-]+", "an extended resource such as nvidia.com/gpu"),
+    "shm": _quantity,
+    "grace_seconds": _integer(1, 86400),
+}

@@ -70,7 +70,7 @@ class Conflict(ClusterError):
 
 
 class Rejected(ClusterError):
-    """Invalid, forbidden, over quota, or the namespace is going away: the same request will be refused until something changes."""
+    """Invalid, forbidden, over quota, or the namespace is going away: refused until something else changes."""
 
 
 class Unavailable(ClusterError):
@@ -94,7 +94,10 @@ class Cluster(Protocol):
         """Raises AlreadyExists or Rejected."""
 
     async def delete(self, ref: Ref, *, uid: str, grace_seconds: int | None = None) -> None:
-        """Delete in the foreground the object with this uid; gone already is success. Raises Conflict for another uid."""
+        """Delete in the foreground the object with this uid; gone already is success.
+
+        Raises Conflict when the name now belongs to another uid, or Rejected.
+        """
 
     async def write_status(self, ref: Ref, status: Body, *, resource_version: str) -> Body:
         """Replace `.status` of a FineTuneJob and return the object. Raises Conflict when it changed or is gone."""
