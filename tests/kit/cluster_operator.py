@@ -1,0 +1,59 @@
+"""The operator as a real process against the disposable cluster."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+
+from cluster import ApiServer
+from cluster_process import Process, free_port
+
+
+class Operator:
+    """`python -m finetune_operator` as the administrator, watching every namespace."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._port = free_port()
+        self.process = Process(
+            "finetune-operator",
+            [sys.executable, "-m", "finetune_operator"],
+            api.folder / "finetune-operator.log",
+            {
+                "KUBECONFIG": str(api.kubeconfig),
+                "FINETUNE_OPERATOR_TRAINER_IMAGE": "trainer:test",
+                "FINETUNE_OPERATOR_IDENTITY": "operator-under-test",
+                "FINETUNE_OPERATOR_SERVE_HOST": "127.0.0.1",
+                "FINETUNE_OPERATOR_SERVE_PORT": str(self._port),
+                # kwok's pods have addresses but nobody answers there; a refusal comes at once.
+                "FINETUNE_OPERATOR_PROGRESS_URL": "http://127.0.0.1:1/progress",
+                "FINETUNE_OPERATOR_PROGRESS_SECONDS": "1",
+            },
+        )
+
+    def start(self) -> None:
+        self.process.start()
+        self.process.wait_until(lambda: self.answers("/readyz"))
+
+    def kill(self) -> None:
+        """As a node that loses power does: no time for last words."""
+        self.process.kill()
+
+    def pause(self) -> None:
+        """Leave it alive but blind, to arrange what it is to find."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def answers(self, path: str) -> bool:
+        """Whether a probe of this path succeeds."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
