@@ -1,4 +1,4 @@
-"""Objects in S3 or in a folder, behind one protocol. The only importer of boto3."""
+"""What storage is: objects under uris, and the ways in which it can refuse."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NotFound(StorageError):
 
 
 class AccessDenied(StorageError):
-    """The store knows who we are, or does not, and refuses."""
+    """The store refuses us: wrong keys, no keys, or no right to this object."""
 
 
 class PreconditionFailed(StorageError):
