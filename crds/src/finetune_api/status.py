@@ -99,6 +99,8 @@ class Attempt(Model):
     """1, 2, … within the stage."""
     job_name: str
     """Name of the Job, its ConfigMap and its Service."""
+    job_uid: str | None = None
+    """Uid of the Job, once it was seen; a Job that was seen and is no more was deleted by somebody."""
     start_time: datetime
     """When it was decided."""
     running_time: datetime | None = None
@@ -182,6 +184,8 @@ class Status(Model):
     """Prepare and Train."""
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=10)] = ()
     """The latest ten."""
+    restart_times: Annotated[tuple[datetime, ...], Field(max_length=101)] = ()
+    """Counted failures within `restart.windowSeconds`, oldest first."""
     progress: Progress | None = None
     """As last heard; best effort."""
     progress_time: datetime | None = None

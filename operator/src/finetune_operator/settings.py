@@ -50,6 +50,8 @@ class Settings:
     """Size limit of /dev/shm in training pods."""
     grace_seconds: int = 120
     """Between SIGTERM and SIGKILL: time for a last checkpoint."""
+    local_files: bool = False
+    """Whether file:// means the same on every pod: only on one machine without a cluster."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

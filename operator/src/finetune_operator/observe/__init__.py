@@ -1,0 +1,133 @@
+"""What one look at the cluster tells about a FineTuneJob, trimmed to what decisions need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from finetune_api.contract import Stage
+from finetune_api.progress import Progress
+from finetune_api.result import Result
+from finetune_operator.apply import Kind, Ref
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobObserved:
+    """A Job that this FineTuneJob owns."""
+
+    name: str
+    uid: str
+    stage: Stage
+    attempt: int
+    suspended: bool
+    """Never by us: a queue holds it back."""
+    queue: str | None
+    """LocalQueue in its labels, put there by us or by the cluster's default."""
+    active: int
+    ready: int
+    succeeded: int
+    failed: int
+    complete: bool
+    """Condition Complete: every index exited 0."""
+    failing: bool
+    """Condition FailureTarget or Failed: it will not run again; survivors are being stopped."""
+    finished: bool
+    """Condition Complete or Failed: all its pods have ended."""
+    message: str
+    """Of the condition that says so."""
+    deletion_time: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a pod's container ended."""
+
+    exit_code: int
+    reason: str
+    """The kubelet's: Completed, Error, OOMKilled, …"""
+    result: Result | None
+    """Its last words, where they could be read."""
+    finish_time: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodObserved:
+    """A pod of one of those Jobs, as listed or as remembered from its last watch event."""
+
+    name: str
+    uid: str
+    job_name: str
+    job_uid: str
+    """Of the Job that controls it."""
+    stage: Stage
+    attempt: int
+    index: int
+    """Completion index: the node rank."""
+    phase: str
+    """Pending, Running, Succeeded, Failed or Unknown."""
+    ready: bool
+    """Its container runs."""
+    node: str | None
+    creation_time: datetime
+    waiting_reason: str | None
+    """Why its container does not start, such as ImagePullBackOff."""
+    waiting_message: str
+    unschedulable: str | None
+    """The scheduler's sentence."""
+    end: End | None
+    disruption: str | None
+    """Reason of the condition DisruptionTarget."""
+    evicted: str | None
+    """The kubelet's sentence when it evicted the pod."""
+    deletion_time: datetime | None
+    """When its grace period ends or ended."""
+    gone: bool
+    """Remembered only: the object is no more."""
+
+    @property
+    def live(self) -> bool:
+        """May still run, or run again, and hold its node's resources."""
+        return not self.gone and self.phase not in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildObserved:
+    """A ConfigMap or Service that this FineTuneJob owns."""
+
+    ref: Ref
+    uid: str
+    stage: Stage
+    attempt: int
+    deletion_time: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A child that could not be created."""
+
+    kind: Kind
+    name: str
+    message: str
+    """The API server's own sentence."""
+    taken: bool
+    """The name belongs to somebody else's object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """The latest progress, and when it was heard."""
+
+    progress: Progress
+    time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Everything a decision may depend on besides the FineTuneJob itself and the time."""
+
+    jobs: tuple[JobObserved, ...] = ()
+    pods: tuple[PodObserved, ...] = ()
+    others: tuple[ChildObserved, ...] = ()
+    refusal: Refusal | None = None
+    """Met while the children of this very look were created."""
+    heard: Heard | None = None
