@@ -1,0 +1,282 @@
+"""s3:// storage. Every object is written with a CRC-64/NVME that the store verifies."""
+
+from __future__ import annotations
+
+import io
+import os
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import boto3
+from awscrt.checksums import crc64nvme
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from finetune_trainer.storage.objects import NotFound, PreconditionFailed, StorageError, StoredObject, StoreUnavailable
+from finetune_trainer.storage.s3_calls import Calls, Patience, status_of
+
+_THREADS = 8
+_MOST_PARTS = 9_000
+"""S3 takes 10,000."""
+_READ_AHEAD = 8 << 20
+
+
+def connect(
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    read_timeout: float = 60,
+) -> Any:
+    """A boto3 client without retries of its own; keys and region that are not given come from the environment."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        config=Config(
+            connect_timeout=10,
+            read_timeout=read_timeout,
+            max_pool_connections=2 * _THREADS,
+            retries={"mode": "standard", "total_max_attempts": 1},
+            # Servers of one's own seldom have a DNS name for each bucket.
+            s3={"addressing_style": "path"} if endpoint else {},
+        ),
+    )
+
+
+class S3Storage:
+    """The Storage protocol on one S3 client; safe in threads, not across forks."""
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        endpoint: str | None = None,
+        patience: Patience | None = None,
+        part_size: int = 32 << 20,
+    ) -> None:
+        self._client = client
+        self._calls = Calls(endpoint or "AWS S3", patience or Patience())
+        self._part_size = part_size
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        bucket, key = _split(prefix)
+        more: dict[str, str] = {}
+        while True:
+            page = self._list_page(prefix, {"Bucket": bucket, "Prefix": key, **more})
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):  # what consoles create for an empty folder
+                    yield StoredObject(uri=f"s3://{bucket}/{item['Key']}", size=item["Size"], etag=item["ETag"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _list_page(self, prefix: str, request: dict[str, str]) -> dict[str, Any]:
+        page: dict[str, Any] = self._calls.run(prefix, lambda: self._client.list_objects_v2(**request))
+        return page
+
+    def stat(self, uri: str) -> StoredObject | None:
+        try:
+            return _stored(uri, self._head(uri))
+        except NotFound:
+            return None
+
+    def open(self, uri: str) -> BinaryIO:
+        return io.BufferedReader(_Stream(self, _stored(uri, self._head(uri))), _READ_AHEAD)
+
+    def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
+        return self.read_range(uri, start, None if length is None else start + length)
+
+    def read_range(self, uri: str, start: int, stop: int | None, etag: str | None = None) -> tuple[bytes, str]:
+        """Bytes [start, stop) and their etag, fewer where the object ends before. Raises PreconditionFailed when
+        the object is no longer the one that `etag` names."""
+        request = {**_target(uri), **({"IfMatch": etag} if etag else {})}
+        if start or stop is not None:
+            request["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+
+        def get() -> tuple[bytes, str]:
+            try:
+                answer = self._client.get_object(**request)
+            except ClientError as error:
+                if status_of(error) != 416:
+                    raise
+                return b"", self._head(uri)["ETag"]  # past the end
+            return answer["Body"].read(), answer["ETag"]
+
+        return self._calls.run(uri, get)
+
+    def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> StoredObject:
+        condition = {"IfMatch": if_match} if if_match is not None else {"IfNoneMatch": "*"} if if_absent else {}
+        request = {**_target(uri), "ChecksumCRC64NVME": _encoded(crc64nvme(content)), **condition}
+        tries = 0
+
+        def put() -> StoredObject:
+            nonlocal tries
+            tries += 1
+            return StoredObject(
+                uri=uri, size=len(content), etag=self._client.put_object(Body=content, **request)["ETag"]
+            )
+
+        try:
+            return self._calls.run(uri, put)
+        except NotFound as error:
+            if if_match is None:
+                raise
+            raise PreconditionFailed(f"{uri}: it was deleted") from error
+        except PreconditionFailed:
+            # An earlier try may have been applied though its answer was lost: then our own object refused us.
+            if tries > 1 and (own := self._stored_as(uri, content)):
+                return own
+            raise
+
+    def _stored_as(self, uri: str, content: bytes) -> StoredObject | None:
+        try:
+            stored, etag = self.read(uri)
+        except NotFound:
+            return None
+        return StoredObject(uri=uri, size=len(content), etag=etag) if stored == content else None
+
+    def upload(self, path: Path, uri: str) -> StoredObject:
+        if path.stat().st_size <= self._part_size:
+            return self.write(uri, path.read_bytes())
+        target = _target(uri)
+        created = self._calls.run(
+            uri,
+            lambda: self._client.create_multipart_upload(
+                **target, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT"
+            ),
+        )
+        target["UploadId"] = created["UploadId"]
+        try:
+            parts, checksum = self._upload_parts(path, uri, target)
+            return self._complete(uri, target, parts, checksum)
+        except BaseException:
+            self._abort(target)
+            raise
+
+    def _upload_parts(self, path: Path, uri: str, target: dict[str, str]) -> tuple[Sequence[dict[str, Any]], str]:
+        part_size = max(self._part_size, -(-path.stat().st_size // _MOST_PARTS))
+        checksum = 0
+
+        def put(number: int, content: bytes) -> dict[str, Any]:
+            part = {"PartNumber": number, "ChecksumCRC64NVME": _encoded(crc64nvme(content))}
+            answer = self._calls.run(uri, lambda: self._client.upload_part(Body=content, **target, **part))
+            return {**part, "ETag": answer["ETag"]}
+
+        running: list[Future[dict[str, Any]]] = []
+        with path.open("rb") as file, ThreadPoolExecutor(_THREADS, "upload") as threads:
+            while content := file.read(part_size):
+                checksum = crc64nvme(content, checksum)
+                if len(running) >= _THREADS:
+                    running[-_THREADS].result()  # bounds what is held in memory
+                running.append(threads.submit(put, len(running) + 1, content))
+            return [part.result() for part in running], _encoded(checksum)
+
+    def _complete(
+        self, uri: str, target: dict[str, str], parts: Sequence[dict[str, Any]], checksum: str
+    ) -> StoredObject:
+        try:
+            self._calls.run(
+                uri,
+                lambda: self._client.complete_multipart_upload(
+                    **target,
+                    MultipartUpload={"Parts": list(parts)},
+                    ChecksumCRC64NVME=checksum,
+                    ChecksumType="FULL_OBJECT",
+                ),
+            )
+            return _stored(uri, self._head(uri))
+        except NotFound:
+            # A try whose answer was lost has used the upload up.
+            head = self._head(uri, ChecksumMode="ENABLED")
+            if head.get("ChecksumCRC64NVME") != checksum:
+                raise
+            return _stored(uri, head)
+
+    def _abort(self, target: dict[str, str]) -> None:
+        try:
+            self._client.abort_multipart_upload(**target)
+        except (BotoCoreError, ClientError):
+            return  # the bucket's lifecycle rule ends uploads that nobody could abort
+
+    def download(self, uri: str, path: Path) -> StoredObject:
+        stored = _stored(uri, self._head(uri))
+        part = path.with_name(path.name + ".part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def fetch(start: int) -> None:
+            stop = min(start + self._part_size, stored.size)
+            content, _ = self.read_range(uri, start, stop, stored.etag)
+            if len(content) != stop - start:
+                raise StoreUnavailable(f"{uri}: {len(content)} bytes at {start}, {stop - start} were asked for")
+            os.pwrite(descriptor, content, start)
+
+        try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                with ThreadPoolExecutor(_THREADS, "download") as threads:
+                    list(threads.map(fetch, range(0, stored.size, self._part_size)))
+            finally:
+                os.close(descriptor)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return stored
+
+    def delete(self, uri: str) -> None:
+        try:
+            self._calls.run(uri, lambda: self._client.delete_object(**_target(uri)))
+        except NotFound:
+            return
+
+    def _head(self, uri: str, **options: str) -> dict[str, Any]:
+        head: dict[str, Any] = self._calls.run(uri, lambda: self._client.head_object(**_target(uri), **options))
+        return head
+
+
+class _Stream(io.RawIOBase):
+    """An object from start to end; a broken connection costs one range, not the stream."""
+
+    def __init__(self, storage: S3Storage, stored: StoredObject) -> None:
+        self._storage = storage
+        self._stored = stored
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._position + len(buffer), self._stored.size)
+        if stop == self._position:
+            return 0
+        content, _ = self._storage.read_range(self._stored.uri, self._position, stop, self._stored.etag)
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise StorageError(f"{uri}: not an s3://bucket/key")
+    return bucket, key
+
+
+def _target(uri: str) -> dict[str, str]:
+    bucket, key = _split(uri)
+    return {"Bucket": bucket, "Key": key}
+
+
+def _stored(uri: str, head: dict[str, Any]) -> StoredObject:
+    return StoredObject(uri=uri, size=head["ContentLength"], etag=head["ETag"])
+
+
+def _encoded(checksum: int) -> str:
+    return b64encode(checksum.to_bytes(8, "big")).decode()
