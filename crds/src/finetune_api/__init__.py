@@ -1,1 +1,1 @@
-"""The FineTuneJob contract: what a person writes, what the operator answers, and every word both images must spell alike."""
+"""The FineTuneJob contract: what a person writes, what the operator answers, and the words both images spell alike."""

@@ -5,7 +5,7 @@ from typing import Final
 
 GROUP: Final = "finetune.dev"
 VERSION: Final = "v1alpha1"
-API_VERSION: Final = f"{GROUP}/{VERSION}"
+API_VERSION: Final = "finetune.dev/v1alpha1"
 KIND: Final = "FineTuneJob"
 PLURAL: Final = "finetunejobs"
 FIELD_MANAGER: Final = "finetune-operator"
@@ -30,7 +30,7 @@ class Stage(StrEnum):
 
 
 class ExitCode(IntEnum):
-    """What the exit status of a stage's container means. Below 75 and 77, 78: the same input fails again, never retried."""
+    """What the exit status of a stage's container means. All but 0, 75 and 143 say: the same input fails again."""
 
     DONE = 0
     BAD_CONFIG = 64
@@ -63,7 +63,7 @@ TERMINAL_EXIT_CODES: Final = frozenset(
 
 
 class Env(StrEnum):
-    """Environment of a stage's container. A path lies under one of the mount paths below; LocalCluster rewrites that prefix."""
+    """Environment of a stage's container. Paths lie under the mount paths below, whose prefix LocalCluster rewrites."""
 
     SNAPSHOT = "FINETUNE_SNAPSHOT"
     """Path of the Snapshot to carry out."""

@@ -1,4 +1,4 @@
-"""The last words of a stage: its termination message, at most 3,500 bytes of JSON. Reasons and places only, never data."""
+"""The last words of a stage: a termination message of at most 3,500 bytes. Reasons and places only, never data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one attempt of a stage carries out: the spec as it stood when the attempt was decided, immutable in a ConfigMap."""
+"""What one attempt of a stage carries out: the spec as it stood when that was decided, immutable in a ConfigMap."""
 
 from finetune_api.contract import Stage
 from finetune_api.model import Model

@@ -5,41 +5,35 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from finetune_api.model import Model
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Quantity = Annotated[
-    str, StringConstraints(min_length=1, max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
-]
-InputUri = Annotated[
-    str,
-    StringConstraints(
-        min_length=8,
-        max_length=1024,
-        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|file://[~/][^\s?#]*)$",
-    ),
-]
-OutputUri = Annotated[
-    str,
-    StringConstraints(
-        min_length=8,
-        max_length=1024,
-        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#*]*)?|file://[~/][^\s?#*]*)$",
-    ),
-]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
-LabelValue = Annotated[str, StringConstraints(max_length=63)]
-AnnotationValue = Annotated[str, StringConstraints(max_length=1024)]
+from finetune_api.mutability import Mutability
+from finetune_api.rules import Rule, union
+from finetune_api.strings import (
+    Bytes,
+    Cores,
+    Endpoint,
+    FieldName,
+    Image,
+    InputUri,
+    LabelValue,
+    Name,
+    NodeLabels,
+    OutputUri,
+    PodAnnotations,
+    PodLabels,
+    QueueName,
+    Region,
+    TaintKey,
+)
 
 
 class BaseModelSource(Model):
     """The pre-trained model to start from."""
 
     uri: OutputUri
-    """Folder with config.json, safetensors and the tokenizer: `s3://bucket/prefix`, or `file:///path` with `finetune run`."""
+    """Folder with config.json, safetensors and the tokenizer: `s3://bucket/prefix`; with `finetune run` also `file:///path`."""
 
 
 class TaskType(StrEnum):
@@ -48,7 +42,7 @@ class TaskType(StrEnum):
 
 
 class InstructionTask(Model):
-    """Conversations or prompt and answer; the loss is on the assistant's tokens only. Row shapes are detected; names given here win."""
+    """Conversations, or prompt and answer; loss on the answers only. Shapes are detected; names given here win."""
 
     messages_field: FieldName | None = None
     """Field that holds a list of `{role, content}` messages."""
@@ -56,6 +50,27 @@ class InstructionTask(Model):
     """Field that holds the prompt; needs `completionField`."""
     completion_field: FieldName | None = None
     """Field that holds the answer; needs `promptField`."""
+
+    rules = (
+        Rule(
+            cel="has(self.promptField) || !has(self.completionField)",
+            message="is needed with completionField",
+            holds=lambda task: task.prompt_field is not None or task.completion_field is None,
+            field="promptField",
+        ),
+        Rule(
+            cel="has(self.completionField) || !has(self.promptField)",
+            message="is needed with promptField",
+            holds=lambda task: task.completion_field is not None or task.prompt_field is None,
+            field="completionField",
+        ),
+        Rule(
+            cel="!has(self.messagesField) || !(has(self.promptField) || has(self.completionField))",
+            message="must not be set with promptField and completionField: a row has one shape",
+            holds=lambda task: task.messages_field is None or (task.prompt_field or task.completion_field) is None,
+            field="messagesField",
+        ),
+    )
 
 
 class CompletionTask(Model):
@@ -71,20 +86,22 @@ class Task(Model):
     type: TaskType
     """Instruction or Completion."""
     instruction: InstructionTask | None = None
-    """Settings of an Instruction task."""
+    """Settings of an Instruction task; absent: its defaults."""
     completion: CompletionTask | None = None
-    """Settings of a Completion task."""
+    """Settings of a Completion task; absent: its defaults."""
+
+    rules = union({TaskType.INSTRUCTION: "instruction", TaskType.COMPLETION: "completion"})
 
 
 class Source(Model):
     """Raw rows."""
 
     uri: InputUri
-    """One object or a glob (`*`, `**`, `?` is not a wildcard): `s3://bucket/prefix/*.jsonl`, or `file:///…` with `finetune run`."""
+    """One object or a glob of `*` and `**`: `s3://bucket/prefix/*.jsonl`; with `finetune run` also `file:///path`."""
 
 
 class Cleaning(Model):
-    """Repairs, each with a detector that changes only what it found: a row that is clean comes out byte for byte."""
+    """Repairs, all on by default. Each changes only what its detector found: clean rows come out byte for byte."""
 
     byte_order_marks: bool = True
     """Remove U+FEFF at the start of a text."""
@@ -102,7 +119,7 @@ class Deduplication(StrEnum):
 
 
 class Split(Model):
-    """How rows are divided. The three percentages add up to 100; a row's place depends on its content and the seed only."""
+    """How rows are divided. The percentages add up to 100; a row's place depends on its content and the seed only."""
 
     train_percent: Annotated[int, Field(ge=1, le=100)] = 80
     """Share of rows to train on."""
@@ -115,6 +132,14 @@ class Split(Model):
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     """Another seed, another division."""
 
+    rules = (
+        Rule(
+            cel="self.trainPercent + self.validationPercent + self.testPercent == 100",
+            message="must have trainPercent, validationPercent and testPercent that add up to 100",
+            holds=lambda split: split.train_percent + split.validation_percent + split.test_percent == 100,
+        ),
+    )
+
 
 class Data(Model):
     """Raw data and what is done with it before any GPU is taken."""
@@ -122,11 +147,9 @@ class Data(Model):
     sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=64)]
     """Where the raw rows lie; read in sorted order."""
     cleaning: Cleaning = Cleaning()
-    """Repairs; all on by default."""
     deduplication: Deduplication = Deduplication.EXACT
     """Exact: of rows with the same texts the first is kept."""
     split: Split = Split()
-    """80/10/10 by default."""
     max_bad_row_percent: Annotated[int, Field(ge=0, le=100)] = 1
     """Rejected rows (unparseable or invalid) above this share end the job before training; fewer than 10 never do."""
     cache_uri: OutputUri | None = None
@@ -156,7 +179,7 @@ class Method(Model):
     type: MethodType = MethodType.LORA
     """LoRA."""
     lora: LoRA | None = None
-    """Settings of LoRA."""
+    """Settings of LoRA; absent: its defaults."""
 
 
 class Schedule(StrEnum):
@@ -190,11 +213,24 @@ class Training(Model):
     sequence_length: Annotated[int, Field(ge=16, le=131_072)] = 4096
     """Tokens of one packed row."""
     global_batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    """Packed rows of `sequenceLength` in one optimizer step, over all workers; absent: chosen for at least 200 steps."""
+    """Packed rows of `sequenceLength` per optimizer step, over all workers; absent: chosen for at least 200 steps."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     """Order of the data, initial adapter and dropout."""
     precision: Precision | None = None
-    """Of weights and activations; the optimizer is always fp32. Absent: BFloat16, or Float32 on CPUs without native bf16."""
+    """Of weights and activations; the optimizer is fp32. Absent: BFloat16, or Float32 on a CPU without native bf16."""
+
+    rules = (
+        Rule(
+            cel="!has(self.warmupSteps) || !has(self.maxSteps) || self.warmupSteps <= self.maxSteps",
+            message="must not be more than maxSteps",
+            holds=lambda training: (
+                training.warmup_steps is None
+                or training.max_steps is None
+                or training.warmup_steps <= training.max_steps
+            ),
+            field="warmupSteps",
+        ),
+    )
 
 
 class Evaluation(Model):
@@ -211,13 +247,13 @@ class Evaluation(Model):
 
 
 class Resources(Model):
-    """Requests and limits of one worker pod."""
+    """Requests and limits of one worker pod. Absent values come from the operator's settings."""
 
-    cpu: Quantity | None = None
+    cpu: Cores | None = None
     """CPU request; no limit is set."""
-    memory: Quantity | None = None
+    memory: Bytes | None = None
     """Memory request and limit."""
-    scratch: Quantity | None = None
+    scratch: Bytes | None = None
     """Size limit of the node-local scratch volume."""
 
 
@@ -235,16 +271,39 @@ class TaintEffect(StrEnum):
 class Toleration(Model):
     """A taint that the pods tolerate, as in a pod's spec."""
 
-    key: LabelKey | None = None
+    key: TaintKey | None = None
     """Taint key; absent with operator Exists: every taint."""
-    operator: TolerationOperator = TolerationOperator.EQUAL
-    """Exists or Equal."""
+    operator: TolerationOperator | None = None
+    """Exists or Equal; absent: Equal."""
     value: LabelValue | None = None
     """Taint value, for Equal."""
     effect: TaintEffect | None = None
     """Absent: every effect."""
     toleration_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
-    """How long a NoExecute taint is tolerated."""
+    """How long a NoExecute taint is tolerated; absent: for ever."""
+
+    rules = (
+        Rule(
+            cel="has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            message="is needed unless operator is Exists",
+            holds=lambda toleration: toleration.key is not None or toleration.operator == TolerationOperator.EXISTS,
+            field="key",
+        ),
+        Rule(
+            cel="!has(self.value) || !has(self.operator) || self.operator != 'Exists'",
+            message="must not be set when operator is Exists",
+            holds=lambda toleration: toleration.value is None or toleration.operator != TolerationOperator.EXISTS,
+            field="value",
+        ),
+        Rule(
+            cel="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            message="is only for effect NoExecute",
+            holds=lambda toleration: (
+                toleration.toleration_seconds is None or toleration.effect == TaintEffect.NO_EXECUTE
+            ),
+            field="tolerationSeconds",
+        ),
+    )
 
 
 class Workers(Model):
@@ -255,12 +314,11 @@ class Workers(Model):
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 0
     """GPUs of each pod; 0 trains on CPU with one process per pod."""
     resources: Resources = Resources()
-    """Absent values come from the operator's settings."""
-    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
+    node_selector: NodeLabels = {}
     """Labels a node must carry."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = ()
     """Taints that are tolerated; that of GPU nodes always is."""
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    image: Image | None = None
     """Trainer image; absent: the one of the operator's release."""
     service_account_name: Name | None = None
     """Identity of the pods, for keyless access to S3; its token for the Kubernetes API is never mounted."""
@@ -310,9 +368,9 @@ class Storage(Model):
 
     secret_name: Name | None = None
     """Secret with keys accessKeyId, secretAccessKey and optionally sessionToken; absent: the pods' own identity."""
-    endpoint: Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[^\s]+$")] | None = None
+    endpoint: Endpoint | None = None
     """URL of an S3-compatible server; absent: AWS."""
-    region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] | None = None
+    region: Region | None = None
     """Region of the buckets."""
 
 
@@ -339,59 +397,55 @@ class Deadlines(Model):
 class Scheduling(Model):
     """Queueing with Kueue."""
 
-    queue_name: Name | None = None
-    """LocalQueue of the training gang."""
-    prepare_queue_name: Name | None = None
+    queue_name: QueueName | None = None
+    """LocalQueue of the training gang; absent: not queued."""
+    prepare_queue_name: QueueName | None = None
     """LocalQueue of data preparation; absent: not queued."""
-    priority_class: Name | None = None
-    """WorkloadPriorityClass of both stages where they are queued."""
+    priority_class: QueueName | None = None
+    """WorkloadPriorityClass of the stages that are queued."""
+
+    rules = (
+        Rule(
+            cel="!has(self.priorityClass) || has(self.queueName) || has(self.prepareQueueName)",
+            message="needs a queueName or a prepareQueueName",
+            holds=lambda scheduling: (
+                scheduling.priority_class is None
+                or (scheduling.queue_name or scheduling.prepare_queue_name) is not None
+            ),
+            field="priorityClass",
+        ),
+    )
 
 
 class PodMetadata(Model):
-    """Added to every pod."""
+    """Added to every pod. Keys of finetune.dev, batch.kubernetes.io and kueue.x-k8s.io are refused."""
 
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
-    """Labels; those of finetune.dev and batch.kubernetes.io are refused."""
-    annotations: Annotated[dict[LabelKey, AnnotationValue], Field(max_length=32)] = {}
+    labels: PodLabels = {}
+    """Labels."""
+    annotations: PodAnnotations = {}
     """Annotations."""
 
 
 class Spec(Model):
     """A fine-tuning job."""
 
-    model: BaseModelSource
-    """The pre-trained model."""
-    task: Task
-    """What the model is to learn."""
-    data: Data
-    """What it learns from."""
-    method: Method = Method()
-    """Which weights are trained."""
-    training: Training = Training()
-    """The optimisation."""
-    evaluation: Evaluation = Evaluation()
-    """What is measured."""
-    workers: Workers = Workers()
-    """The training gang."""
-    deepspeed: DeepSpeed = DeepSpeed()
-    """Division of training state."""
-    memory: Memory = Memory()
-    """Memory against speed."""
-    checkpoint: Checkpoint = Checkpoint()
-    """Resuming."""
-    output: Output
-    """Where the result goes."""
-    storage: Storage = Storage()
-    """Access to S3."""
-    restart: Restart = Restart()
-    """Forgiven failures."""
-    deadlines: Deadlines = Deadlines()
-    """When waiting ends."""
-    scheduling: Scheduling = Scheduling()
-    """Queueing."""
-    pod_metadata: PodMetadata = PodMetadata()
-    """Labels and annotations of the pods."""
-    suspend: bool = False
+    model: Annotated[BaseModelSource, Mutability.IDENTITY]
+    task: Annotated[Task, Mutability.IDENTITY]
+    data: Annotated[Data, Mutability.IDENTITY]
+    method: Annotated[Method, Mutability.IDENTITY] = Method()
+    training: Annotated[Training, Mutability.IDENTITY] = Training()
+    evaluation: Annotated[Evaluation, Mutability.OPERATIONAL] = Evaluation()
+    workers: Annotated[Workers, Mutability.OPERATIONAL] = Workers()
+    deepspeed: Annotated[DeepSpeed, Mutability.OPERATIONAL] = DeepSpeed()
+    memory: Annotated[Memory, Mutability.OPERATIONAL] = Memory()
+    checkpoint: Annotated[Checkpoint, Mutability.OPERATIONAL] = Checkpoint()
+    output: Annotated[Output, Mutability.IDENTITY]
+    storage: Annotated[Storage, Mutability.OPERATIONAL] = Storage()
+    restart: Annotated[Restart, Mutability.OPERATIONAL] = Restart()
+    deadlines: Annotated[Deadlines, Mutability.CONTROL] = Deadlines()
+    scheduling: Annotated[Scheduling, Mutability.OPERATIONAL] = Scheduling()
+    pod_metadata: Annotated[PodMetadata, Mutability.OPERATIONAL] = PodMetadata()
+    suspend: Annotated[bool, Mutability.CONTROL] = False
     """Stop and free all resources; false resumes from the last checkpoint."""
-    cancel: bool = False
+    cancel: Annotated[bool, Mutability.LATCH] = False
     """End the job for good; cannot be taken back."""

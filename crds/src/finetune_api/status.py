@@ -1,4 +1,4 @@
-"""What the operator answers: the status of a FineTuneJob, at most 16 KiB. Reasons and places only, never data or log text."""
+"""What the operator answers: a status of at most 16 KiB. Reasons and places only, never data or log text."""
 
 from __future__ import annotations
 

@@ -1,0 +1,97 @@
+"""The kinds of string in a spec, and of maps of strings: how long each may be, and what it may look like."""
+
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+from finetune_api.contract import GROUP
+from finetune_api.rules import keys_matching, keys_not_starting, matching
+
+_DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DNS_NAME: Final = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
+_LABEL_NAME: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY: Final = rf"({_DNS_NAME}/)?{_LABEL_NAME}"
+_BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+
+
+def _uri(*, wildcard: str, needs_key: bool) -> str:
+    # An S3 key holds what every tool writes alike, without `%`; a local path is whatever its owner made it.
+    # A part has something besides dots: neither `..` nor an empty part gets through.
+    key = rf"[A-Za-z0-9_~@=+:,{wildcard}-]"
+    path = rf"[^/.?#%\\\x00-\x1f\x7f{'' if wildcard else '*'}]"
+    return (
+        rf"s3://{_BUCKET}(/\.*{key}({key}|\.)*){'+' if needs_key else '*'}"
+        rf"|file://~?(/\.*{path}({path}|\.)*)+"
+    )
+
+
+_URI_MESSAGE: Final = (
+    "must be s3://bucket/prefix, or file:///path with `finetune run`, "
+    "without empty parts, '..', '%', '?', '#' or a slash at the end"
+)
+_NAME_MESSAGE: Final = "must be the name of an object: lower-case letters, digits, '-' and '.'"
+
+Name = Annotated[str, StringConstraints(max_length=253), matching(_DNS_NAME, _NAME_MESSAGE)]
+"""Of a Kubernetes object in the job's namespace."""
+QueueName = Annotated[str, StringConstraints(max_length=63), matching(_DNS_NAME, _NAME_MESSAGE)]
+"""A name that becomes the value of a label, which is shorter."""
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""Of a field in a row of raw data."""
+Cores = Annotated[
+    str,
+    StringConstraints(max_length=16),
+    matching(r"[1-9][0-9]*m?|[0-9]+\.[0-9]{1,3}", 'must be a number of CPU cores in quotes, such as "4" or "500m"'),
+]
+Bytes = Annotated[
+    str,
+    StringConstraints(max_length=16),
+    matching(r"[1-9][0-9]*(\.[0-9]{1,3})?(M|G|T|Ki|Mi|Gi|Ti)", "must be a size with its unit, such as 64Gi"),
+]
+InputUri = Annotated[
+    str, StringConstraints(max_length=1024), matching(_uri(wildcard="*", needs_key=True), _URI_MESSAGE)
+]
+OutputUri = Annotated[
+    str, StringConstraints(max_length=1024), matching(_uri(wildcard="", needs_key=False), f"{_URI_MESSAGE}, nor a '*'")
+]
+Endpoint = Annotated[
+    str,
+    StringConstraints(max_length=512),
+    matching(
+        r"https?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*",
+        "must be http(s)://host[:port], without credentials, query or a slash at the end",
+    ),
+]
+Region = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    matching(r"[a-z0-9]+(-[a-z0-9]+)*", "must be a region such as eu-central-1"),
+]
+Image = Annotated[
+    str,
+    StringConstraints(max_length=512),
+    matching(
+        r"[A-Za-z0-9][A-Za-z0-9.:/_-]*(@sha256:[0-9a-f]{64})?",
+        "must be an image such as registry.example.com/trainer:1.0, by tag or by digest",
+    ),
+]
+TaintKey = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    matching(_LABEL_KEY, "must be a key such as nvidia.com/gpu"),
+]
+LabelValue = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    matching(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?", "must be letters, digits, '-', '_' and '.'"),
+]
+AnnotationValue = Annotated[str, StringConstraints(max_length=1024)]
+
+_KEYS: Final = keys_matching(
+    _LABEL_KEY, max_length=253, message="must have keys such as team or example.com/team, at most 253 characters long"
+)
+_UNRESERVED: Final = keys_not_starting(
+    f"{GROUP}/", "batch.kubernetes.io/", "kueue.x-k8s.io/", "job-name", "controller-uid"
+)
+NodeLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _KEYS]
+PodLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _KEYS, _UNRESERVED]
+PodAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), _KEYS, _UNRESERVED]
