@@ -103,5 +103,8 @@ SECRET_KEYS: Final = {
 }
 """Keys of `storage.secretName`, and the variable each becomes; the session token is optional."""
 
+REASON_LOST_PEER: Final = "LostPeer"
+"""Of the Failure of a rank that ended only because another one did."""
+
 RESULT_MAX_BYTES: Final = 3500
 """Kubernetes cuts a termination message at 4096 bytes."""
