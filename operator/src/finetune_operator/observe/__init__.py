@@ -23,10 +23,10 @@ class JobObserved:
     """Never by us: a queue holds it back."""
     queue: str | None
     """LocalQueue in its labels, put there by us or by the cluster's default."""
-    active: int
-    ready: int
+    completions: int
+    """Pods of the gang."""
     succeeded: int
-    failed: int
+    """Indexes that exited 0."""
     complete: bool
     """Condition Complete: every index exited 0."""
     failing: bool
@@ -43,8 +43,8 @@ class End:
     """How a pod's container ended."""
 
     exit_code: int
-    reason: str
-    """The kubelet's: Completed, Error, OOMKilled, …"""
+    out_of_memory: bool
+    """The kernel killed it for its memory limit."""
     result: Result | None
     """Its last words, where they could be read."""
     finish_time: datetime | None
@@ -56,16 +56,15 @@ class PodObserved:
 
     name: str
     uid: str
-    job_name: str
     job_uid: str
     """Of the Job that controls it."""
     stage: Stage
     attempt: int
     index: int
     """Completion index: the node rank."""
-    phase: str
-    """Pending, Running, Succeeded, Failed or Unknown."""
-    ready: bool
+    stopped: bool
+    """Phase Succeeded or Failed."""
+    running: bool
     """Its container runs."""
     node: str | None
     creation_time: datetime
@@ -87,7 +86,12 @@ class PodObserved:
     @property
     def live(self) -> bool:
         """May still run, or run again, and hold its node's resources."""
-        return not self.gone and self.phase not in ("Succeeded", "Failed")
+        return not self.gone and not self.stopped
+
+    @property
+    def started(self) -> bool:
+        """Its container runs or has run."""
+        return self.running or self.end is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +100,6 @@ class ChildObserved:
 
     ref: Ref
     uid: str
-    stage: Stage
-    attempt: int
     deletion_time: datetime | None
 
 
