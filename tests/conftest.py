@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 import tiers
 from binaries import VERSITYGW, Module, NoBinaries, ensure
 from s3server import S3Server

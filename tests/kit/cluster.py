@@ -46,6 +46,7 @@ class ApiServer:
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.binaries = binaries
         self.folder = folder
+        self.has_controllers = False
         self._users = {
             name: User(name, secrets.token_hex(16), group)
             for name, group in (
@@ -161,7 +162,17 @@ class ApiServer:
             self.kubectl("wait", "--for=condition=Established", "crd", *crds).check_returncode()
 
     def create_namespace(self, name: str) -> None:
+        """Where controllers run it returns once pods are admitted there, which takes a service account."""
         self.client.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        if self.has_controllers:
+            self.server.wait_until(lambda: self.has_service_account(name))
+
+    def has_service_account(self, namespace: str) -> bool:
+        try:
+            self.client.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+        except ApiError:
+            return False
+        return True
 
 
 class ControlPlane:
@@ -198,20 +209,9 @@ class ControlPlane:
         self.api.kubeconfig_of("system:kube-scheduler")
         self.controller_manager.start()
         self.scheduler.start()
-        self.controller_manager.wait_until(lambda: self._has_service_account("default"))
+        self.controller_manager.wait_until(lambda: self.api.has_service_account("default"))
+        self.api.has_controllers = True
 
     def stop(self) -> None:
         self.scheduler.kill()
         self.controller_manager.kill()
-
-    def create_namespace(self, name: str) -> None:
-        """Returns once pods are admitted there, which takes its service account and the root CA."""
-        self.api.create_namespace(name)
-        self.controller_manager.wait_until(lambda: self._has_service_account(name))
-
-    def _has_service_account(self, namespace: str) -> bool:
-        try:
-            self.api.client.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
-        except ApiError:
-            return False
-        return True

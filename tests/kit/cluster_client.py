@@ -101,7 +101,7 @@ class Client:
         self.request("DELETE", resource.path(namespace, name), {"propagationPolicy": propagation})
 
 
-def eventually(probe: Callable[[], T], timeout_seconds: float = 30.0) -> T:
+def eventually(probe: Callable[[], T | None], timeout_seconds: float = 30.0) -> T:
     """Poll until `probe` returns something true, and return that; an AssertionError says what it last returned."""
     deadline = time.monotonic() + timeout_seconds
     while not (found := probe()):

@@ -20,9 +20,9 @@ RUN = "0123456789abcdef"
 
 PREPARED = Prepared(
     run=RUN,
-    model_digest="m" * 64,
+    model_digest="m" * 16,
     data_uri="s3://models/triage/prepared/fedcba9876543210",
-    data_digest="d" * 64,
+    data_digest="d" * 16,
     data=DataSummary(
         files=1,
         rows_read=100,
@@ -49,7 +49,7 @@ PUBLISHED = Published(
     model_uri=f"s3://models/triage/runs/{RUN}/model",
     report_uri=f"s3://models/triage/runs/{RUN}/report.html",
     manifest_uri="s3://models/triage/manifest.json",
-    manifest_sha256="a" * 64,
+    manifest_sha256="a" * 16,
     metrics=Metrics(base_test_loss=4.0, test_loss=3.0, validation_loss=3.1, train_loss=2.9),
 )
 
@@ -57,6 +57,12 @@ PUBLISHED = Published(
 def prepared(attempt: int = 1) -> Exit:
     """Data and model are ready."""
     return _exit(ExitCode.DONE, Result(stage=Stage.PREPARE, attempt=attempt, prepared=PREPARED))
+
+
+def reused() -> Exit:
+    """This very run is already published."""
+    known = PREPARED.model_copy(update={"published": PUBLISHED})
+    return _exit(ExitCode.DONE, Result(stage=Stage.PREPARE, attempt=1, prepared=known))
 
 
 def published(attempt: int = 1) -> Exit:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from binaries import CONTROL_PLANE, KWOK
 from cluster import API_COMMANDS, CONTROLLER_COMMANDS, ApiServer, ControlPlane
+from cluster_job import ClusterJob
+from cluster_operator import Operator
 from kwok import Kwok
 
 _CRD = Path(__file__).parents[2] / "crds" / "finetunejobs.finetune.dev.yaml"
@@ -48,17 +51,36 @@ def crd(api_server: ApiServer) -> None:
 
 
 @pytest.fixture(scope="session")
-def namespace_names() -> Iterator[str]:
-    """Names that no test of this run has used."""
-    return (f"test-{number}" for number in itertools.count())
+def operator(control_plane: ControlPlane, crd: None) -> Iterator[Operator]:
+    """The operator, watching every namespace."""
+    operator = Operator(control_plane.api)
+    try:
+        operator.start()
+        yield operator
+    finally:
+        operator.kill()
+
+
+@pytest.fixture(scope="session")
+def new_namespace(api_server: ApiServer) -> Callable[[], str]:
+    """Makes namespaces that no test has used; they go with the cluster."""
+    numbers = itertools.count()
+
+    def create() -> str:
+        name = f"test-{next(numbers)}"
+        api_server.create_namespace(name)
+        return name
+
+    return create
 
 
 @pytest.fixture
-def namespace(request: pytest.FixtureRequest, api_server: ApiServer, namespace_names: Iterator[str]) -> str:
-    """A fresh namespace; on the control plane, one in which pods can already be made. It goes with the cluster."""
-    name = next(namespace_names)
-    if "control_plane" in request.fixturenames:
-        request.getfixturevalue("control_plane").create_namespace(name)
-    else:
-        api_server.create_namespace(name)
-    return name
+def namespace(new_namespace: Callable[[], str]) -> str:
+    """A fresh namespace."""
+    return new_namespace()
+
+
+@pytest.fixture
+def job(control_plane: ControlPlane, operator: Operator, namespace: str) -> ClusterJob:
+    """A FineTuneJob that is not created yet, with the operator waiting for it."""
+    return ClusterJob(control_plane.api.client, namespace)

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from binaries import CONTROL_PLANE, VERSITYGW, BuildFailed, Module, NoBinaries, cache_folder, ensure, find
 
 

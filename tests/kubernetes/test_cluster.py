@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from cluster import ApiServer, ControlPlane
 from cluster_client import CONFIG_MAPS, JOBS, PODS, Manifest, eventually
 from kwok import Exit

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from cluster_client import eventually
 from cluster_process import Process, ProcessFailed
 
