@@ -25,6 +25,8 @@ from finetune_trainer.storage.objects import (
 _SCHEME = "file://"
 _PART = ".part"
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST)
+"""The last: a file lies where a folder is needed."""
 
 
 class FileStorage:
@@ -167,9 +169,9 @@ def _answers(uri: str) -> Iterator[None]:
     """Operating system errors in the words of the protocol."""
     try:
         yield
-    except PermissionError as error:
-        raise AccessDenied(f"{uri}: {error.strerror}") from error
     except OSError as error:
+        if error.errno in _REFUSED:
+            raise AccessDenied(f"{uri}: {error.strerror}: {error.filename}") from error
         if error.errno in _NOT_THERE:
             raise NotFound(f"{uri}: {error.strerror}") from error
         raise StoreUnavailable(f"{uri}: {error.strerror}") from error

@@ -251,6 +251,13 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def readall(self) -> bytes:
+        # The inherited one asks for 8 KiB at a time: a request each.
+        rest = bytearray()
+        while chunk := self.read(_READ_AHEAD):
+            rest += chunk
+        return bytes(rest)
+
     def readinto(self, buffer: Any) -> int:
         stop = min(self._position + len(buffer), self._stored.size)
         if stop == self._position:
