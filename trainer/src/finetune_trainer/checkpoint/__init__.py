@@ -1,0 +1,1 @@
+"""What of a training run outlives its processes."""

@@ -1,0 +1,93 @@
+"""What lies under a run's uri, under which keys, in which form."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from finetune_api.model import Model
+
+HEAD = "HEAD.json"
+CHECKPOINTS = "checkpoints"
+MANIFEST = "manifest.json"
+FORMAT: Literal[1] = 1
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Entry(Model):
+    """One checkpoint or publication that exists."""
+
+    step: int
+    epoch: int
+    """Under which it was written: part of its key."""
+    manifest_sha256: Digest
+
+
+class Head(Model):
+    """HEAD.json: the only object of a run that is ever replaced, by compare-and-swap. What it lists exists."""
+
+    format: Literal[1] = FORMAT
+    epoch: int
+    """Raised at every start of the gang; a writer with an older one is refused."""
+    owner: str
+    """UID of the FineTuneJob that the gang works for."""
+    writer: str
+    """Random, of one start of the gang: tells our own write from another's with the same content."""
+    renewed: AwareDatetime | None
+    """When the owner last said that it is alive; None: it has left."""
+    checkpoints: tuple[Entry, ...] = ()
+    """The newest last."""
+    published: Entry | None = None
+    """The finished model."""
+
+
+class Piece(Model):
+    """A stretch of one parameter, flattened, that lies in a shard."""
+
+    parameter: str
+    start: int
+    """First element, in the flattened parameter."""
+    length: int
+    offset: int
+    """First element, in each of the shard's tensors."""
+
+
+class Shard(Model):
+    """What one rank wrote: a safetensors file with one flat fp32 tensor for each kind of state."""
+
+    key: str
+    """Relative to the run's uri."""
+    size: int
+    """Bytes."""
+    sha256: Digest
+    pieces: tuple[Piece, ...]
+
+
+class Manifest(Model):
+    """A checkpoint: written once, after all its shards."""
+
+    format: Literal[1] = FORMAT
+    step: int
+    """Optimizer steps that it holds."""
+    epoch: int
+    shards: tuple[Shard, ...]
+    """By rank of the gang that wrote it."""
+    state: dict[str, Any]
+    """What the training loop wants back."""
+
+
+def checkpoint_folder(step: int, epoch: int) -> str:
+    """Relative to the run's uri."""
+    return f"{CHECKPOINTS}/step-{step:08}/epoch-{epoch:04}"
+
+
+def shard_key(step: int, epoch: int, rank: int) -> str:
+    """Relative to the run's uri."""
+    return f"{checkpoint_folder(step, epoch)}/rank-{rank:05}.safetensors"
+
+
+def manifest_key(step: int, epoch: int) -> str:
+    """Relative to the run's uri."""
+    return f"{checkpoint_folder(step, epoch)}/{MANIFEST}"

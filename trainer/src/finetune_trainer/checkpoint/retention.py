@@ -1,0 +1,35 @@
+"""Which checkpoints may go, and in which order their objects do. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from finetune_trainer.checkpoint.layout import CHECKPOINTS, MANIFEST, Entry, Head
+
+_KEY = re.compile(rf"^{CHECKPOINTS}/step-(\d+)/epoch-(\d+)/(.+)$")
+
+
+def kept(entries: tuple[Entry, ...], keep_last: int) -> tuple[Entry, ...]:
+    """The newest `keep_last`, which lie at the end."""
+    return entries[-keep_last:]
+
+
+def to_delete(keys: Iterable[str], head: Head) -> tuple[str, ...]:
+    """Of a run's keys those that no reader can reach any more, in the order to delete them: manifests first, so that
+    a deletion that stops halfway leaves no manifest without its shards.
+
+    `head` is what the caller itself wrote last: nothing of an epoch after its own, and nothing after its newest
+    checkpoint, is judged. Keys of an older epoch can never be committed, so they go too.
+    """
+    listed = {(entry.step, entry.epoch) for entry in head.checkpoints}
+    newest = head.checkpoints[-1].step if head.checkpoints else -1
+
+    def unreachable(key: str) -> bool:
+        match = _KEY.match(key)
+        if match is None:
+            return False
+        step, epoch = int(match[1]), int(match[2])
+        return (step, epoch) not in listed and (epoch < head.epoch or (epoch == head.epoch and step <= newest))
+
+    return tuple(sorted(filter(unreachable, keys), key=lambda key: (not key.endswith(f"/{MANIFEST}"), key)))
