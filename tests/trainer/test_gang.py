@@ -1,0 +1,53 @@
+import os
+
+import pytest
+
+from finetune_trainer.gang import form_gang, is_lost_peer
+
+
+def talk():
+    with form_gang(os.environ, gpu=False) as gang:
+        said = gang.gather({"rank": gang.rank, "text": "ü" * 10 * gang.rank})
+        told = gang.broadcast(["from", gang.rank])
+        total = gang.sum([1.0, 0.1 * gang.rank])
+        gang.barrier()
+        return {"said": said, "told": told, "sum": total}
+
+
+def lose_a_peer():
+    with form_gang(os.environ, gpu=False) as gang:
+        gang.barrier()
+        if gang.rank == 1:
+            os._exit(3)
+        try:
+            gang.barrier()
+        except RuntimeError as error:
+            return is_lost_peer(error)
+
+
+def listening_addresses():
+    with form_gang(os.environ, gpu=False) as gang:
+        gang.barrier()
+        port = int(os.environ["MASTER_PORT"])
+        with open("/proc/net/tcp") as table, open("/proc/net/tcp6") as table6:
+            rows = [line.split()[1:4] for line in [*table, *table6] if line.strip()[0].isdigit()]
+        return [local for local, _, state in rows if state == "0A" and int(local.rsplit(":", 1)[1], 16) == port]
+
+
+def test_values_of_any_length_are_gathered_broadcast_and_summed(preloaded):
+    answer = {
+        "said": [{"rank": rank, "text": "ü" * 10 * rank} for rank in range(3)],
+        "told": ["from", 0],
+        "sum": [3.0, 0.30000000000000004],
+    }
+    assert preloaded.run(talk, world_size=3) == [answer] * 3
+
+
+def test_a_dead_rank_is_told_apart_from_an_own_mistake(preloaded):
+    with pytest.raises(AssertionError, match="rank 1"):
+        preloaded.run(lose_a_peer, world_size=2)
+    assert not is_lost_peer(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_the_rendezvous_listens_on_its_own_address_only(preloaded):
+    assert preloaded.run(listening_addresses)[0][0].startswith("0100007F:")

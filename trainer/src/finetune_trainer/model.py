@@ -1,0 +1,128 @@
+"""The model to train: a Mistral from a local folder with LoRA on it, and the loss that it minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers import MistralForCausalLM
+from transformers.utils import logging
+
+from finetune_api.contract import ExitCode
+from finetune_api.spec import LoRA, Precision
+from finetune_trainer import attention
+from finetune_trainer.dropout import RowDropout, RowsInFlight
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.tokens import Tokens
+
+DTYPES = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT32: torch.float32}
+
+LOGITS_AT_ONCE = 1024
+"""Labelled tokens projected onto the vocabulary at once: 0.5 GB of fp32 logits for the largest Mistral vocabulary."""
+
+
+class CausalLanguageModel(nn.Module):
+    """A model that answers with its loss, so that the head is only ever applied where a token is labelled."""
+
+    def __init__(self, model: PeftModel, in_flight: RowsInFlight) -> None:
+        super().__init__()
+        self.model = model
+        self.in_flight = in_flight
+
+    @property
+    def mistral(self) -> MistralForCausalLM:
+        """The base model, with the adapters inside its layers."""
+        base = self.model.get_base_model()
+        if not isinstance(base, MistralForCausalLM):
+            raise TypeError(f"{type(base).__name__} is not a Mistral")
+        return base
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Sum of the negative log-likelihoods of the labelled tokens: fp32 scalar, in nats."""
+        self.in_flight.rows = tokens.rows
+        hidden = self.mistral.model(
+            input_ids=tokens.ids, position_ids=tokens.positions, documents=tokens.documents, use_cache=False
+        ).last_hidden_state
+        labelled = hidden[0].index_select(0, tokens.predictors)
+        parts = list(
+            zip(torch.split(labelled, LOGITS_AT_ONCE), torch.split(tokens.targets, LOGITS_AT_ONCE), strict=True)
+        )
+        if len(parts) == 1:
+            return self._negative_log_likelihood(*parts[0])
+        # Recomputing the head costs less than keeping every chunk's logits for the backward pass.
+        return torch.stack(
+            [checkpoint(self._negative_log_likelihood, *part, use_reentrant=False) for part in parts]
+        ).sum()
+
+    def _negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(self.mistral.lm_head(hidden).float(), targets, reduction="sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """What is trained."""
+
+    lora: LoRA
+    target_modules: tuple[str, ...]
+    seed: int
+
+
+def load_model(
+    folder: Path, *, adapter: Adapter, precision: Precision, activation_checkpointing: bool, device: torch.device
+) -> CausalLanguageModel:
+    """Read the safetensors in `folder`, from nowhere else, and add an adapter that changes nothing yet.
+
+    The adapter's weights are a function of `adapter.seed`. They have the precision of the base model: layers of mixed
+    precision crash under ZeRO (DeepSpeed #8072); the fp32 masters are the engine's. Raises StageFailed when the
+    weights do not fit config.json.
+    """
+    attention.register()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    loaded: Any = MistralForCausalLM.from_pretrained(
+        folder,
+        dtype=DTYPES[precision],
+        attn_implementation=attention.IMPLEMENTATION,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        # Straight to the GPU: eight processes with a copy in host memory each would need eight times the model.
+        device_map={"": device} if device.type == "cuda" else None,
+    )
+    base, report = loaded
+    if missing := sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}):
+        raise StageFailed(
+            ExitCode.MISMATCH,
+            "WeightsDoNotFit",
+            f"the weights lack or misshape {len(missing)} tensors that config.json asks for, such as {missing[0]}",
+            field="spec.model.uri",
+        )
+    if activation_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    settings = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=adapter.lora.rank,
+        lora_alpha=adapter.lora.alpha,
+        target_modules=list(adapter.target_modules),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(adapter.seed)
+        model = get_peft_model(base, settings, autocast_adapter_dtype=False)
+    in_flight = RowsInFlight(adapter.seed)
+    if adapter.lora.dropout:
+        _set_dropout(model, adapter.lora.dropout, in_flight)
+    return CausalLanguageModel(model, in_flight)
+
+
+def _set_dropout(model: PeftModel, probability: float, in_flight: RowsInFlight) -> None:
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for index, layer in enumerate(layers):
+        for name in layer.lora_A:
+            layer.lora_dropout[name] = RowDropout(probability, index, in_flight)

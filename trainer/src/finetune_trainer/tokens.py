@@ -1,0 +1,67 @@
+"""Rows of documents as the tensors of one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from finetune_trainer.attention import Documents
+from finetune_trainer.packing import PlacedRow
+
+
+class EncodedDocuments(Protocol):
+    """Documents by index: ids int32[length], and True in mask bool[length] where a token is to be learnt."""
+
+    def ids(self, index: int, /) -> NDArray[np.int32]: ...
+
+    def mask(self, index: int, /) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The documents of some rows, one after the other, without padding."""
+
+    ids: Tensor
+    """int64[1, tokens]"""
+    positions: Tensor
+    """int64[1, tokens]: from 0 in each document."""
+    documents: Documents
+    predictors: Tensor
+    """int64[labelled]: where the token before each labelled one lies."""
+    targets: Tensor
+    """int64[labelled]: the labelled tokens."""
+    rows: tuple[tuple[int, int], ...]
+    """(place in the batch, tokens) of each row."""
+
+
+def tokens_of(documents: EncodedDocuments, rows: Sequence[PlacedRow], device: torch.device) -> Tokens:
+    """The rows as one sequence. A dummy row is one token that no other sees and nothing is learnt from."""
+    ids: list[np.ndarray] = []
+    labelled: list[np.ndarray] = []
+    sizes: list[tuple[int, int]] = []
+    for row in rows:
+        first = len(ids)
+        for document in row.documents:
+            ids.append(documents.ids(document))
+            labelled.append(documents.mask(document))
+        if not row.documents:
+            ids.append(np.zeros(1, np.int32))
+            labelled.append(np.zeros(1, np.bool_))
+        sizes.append((row.place, sum(len(part) for part in ids[first:])))
+    joined = np.concatenate(ids).astype(np.int64)
+    # The first token of a document has nothing that it could be predicted from.
+    targets = np.concatenate([np.concatenate([[False], mask[1:]]) for mask in labelled]).nonzero()[0]
+    return Tokens(
+        ids=torch.from_numpy(joined)[None].to(device),
+        positions=torch.from_numpy(np.concatenate([np.arange(len(part)) for part in ids]))[None].to(device),
+        documents=Documents.of([len(part) for part in ids], device),
+        predictors=torch.from_numpy(targets - 1).to(device),
+        targets=torch.from_numpy(joined[targets]).to(device),
+        rows=tuple(sizes),
+    )
