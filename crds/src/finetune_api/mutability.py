@@ -24,16 +24,16 @@ _SUSPENDED = (
 
 
 def transition_rules(classes: dict[str, Mutability]) -> list[dict[str, str]]:
-    """Root rules for the spec's fields, by wire name. Only rules at the root see the status.
+    """Root rules for the spec's fields, by wire name; each must always be there, if only by default.
 
+    Only rules at the root see the status.
     The words "is immutable" are what Flux takes as the sign to delete and create the object where that was asked for.
     """
     return [rule for name, mutability in classes.items() if (rule := _transition(name, mutability)) is not None]
 
 
 def _transition(name: str, mutability: Mutability) -> dict[str, str] | None:
-    # `?` compares presence too: a plain comparison would not be evaluated where one side is absent.
-    same = f"self.spec.?{name} == oldSelf.spec.?{name}"
+    same = f"self.spec.{name} == oldSelf.spec.{name}"
     match mutability:
         case Mutability.CONTROL:
             return None

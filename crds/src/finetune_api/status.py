@@ -202,3 +202,8 @@ class Status(Model):
     """What was published."""
     failure: Failure | None = None
     """Why the job failed, and what to change."""
+
+    @property
+    def open_attempt(self) -> Attempt | None:
+        """The one attempt that was decided and has not ended."""
+        return next((attempt for attempt in self.attempts if attempt.finish_time is None), None)
