@@ -1,0 +1,288 @@
+"""The Cluster that is a real API server: JSON in, JSON out, every refusal as one of four exceptions."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from finetune_api.contract import FIELD_MANAGER, GROUP
+from finetune_operator.apply import (
+    AlreadyExists,
+    Body,
+    ClusterError,
+    Conflict,
+    Event,
+    Kind,
+    Manifest,
+    Ref,
+    Rejected,
+    Unavailable,
+)
+
+PAGE = 500
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+MESSAGE_MAX = 1024
+"""The API server refuses a longer note in an Event."""
+
+_JSON = "application/json"
+_METADATA_LIST = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_LEASE = "coordination.k8s.io/v1"
+_EVENT = "events.k8s.io/v1"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How the API server is reached, for the client that watches."""
+
+    server: str
+    ca_file: str | None
+    verify: bool
+    authorization: str | None
+    """`Bearer …`; None when a certificate is used."""
+    certificate_file: str | None
+    key_file: str | None
+
+
+def error_from(status: int, headers: Mapping[str, str], body: bytes) -> ClusterError:
+    """What an answer of 400 or above means to a caller; the text is the server's own sentence."""
+    try:
+        answer = json.loads(body)
+        message, reason = str(answer["message"]), str(answer.get("reason", ""))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # A load balancer between us and the API server answers with pages of its own.
+        message, reason = f"HTTP {status}: {body[:200].decode(errors='replace')}", ""
+    if status == HTTPStatus.CONFLICT:
+        return AlreadyExists(message) if reason == "AlreadyExists" else Conflict(message)
+    retried = (HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GONE, HTTPStatus.TOO_MANY_REQUESTS)
+    if status in retried or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        seconds = headers.get("Retry-After", "")
+        return Unavailable(message, retry_after=float(seconds) if seconds.isdecimal() else None)
+    return Rejected(message)
+
+
+class KubeCluster:
+    """Make it with `connect`, end it with `close`."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        login: Callable[[Configuration], Any],
+        now: Callable[[], datetime],
+        identity: str,
+    ) -> None:
+        self._configuration = configuration
+        self._login = login
+        self._client = ApiClient(configuration)
+        self._now = now
+        self._identity = identity
+
+    @classmethod
+    async def connect(cls, environ: Mapping[str, str], *, now: Callable[[], datetime], identity: str) -> KubeCluster:
+        """By KUBECONFIG, else as the pod's service account, else by ~/.kube/config; no request is made.
+
+        Raises ValueError that says what is wrong with the one that was found.
+        """
+
+        async def login(configuration: Configuration) -> None:
+            if not environ.get("KUBECONFIG") and environ.get("KUBERNETES_SERVICE_HOST"):
+                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                return
+            path = environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+            await load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=path, client_configuration=configuration, persist_config=False
+            )
+
+        configuration = Configuration()
+        try:
+            await login(configuration)
+        except (ConfigException, OSError) as error:
+            raise ValueError(f"no access to a cluster (KUBECONFIG or a pod's service account): {error}") from None
+        return cls(configuration, login=login, now=now, identity=identity)
+
+    async def close(self) -> None:
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def connection(self) -> Connection:
+        """The credentials as they are now; a service account's token is read anew every minute."""
+        return Connection(
+            server=self._configuration.host,
+            ca_file=self._configuration.ssl_ca_cert,
+            verify=self._configuration.verify_ssl,
+            authorization=await self._configuration.get_api_key_with_prefix("BearerToken"),
+            certificate_file=self._configuration.cert_file,
+            key_file=self._configuration.key_file,
+        )
+
+    async def get(self, ref: Ref) -> Body | None:
+        return await self._get(_path(ref.kind.api_version, ref.kind.plural, ref.namespace, ref.name))
+
+    async def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> Sequence[Body]:
+        # The items of a list come without their kind; a single object, and one from LocalCluster, has it.
+        typed = {"apiVersion": kind.api_version, "kind": kind.kind}
+        return [{**typed, **item} for item in await self._list(kind, namespace, labels, _JSON)]
+
+    async def list_metadata(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> Sequence[Body]:
+        """As `list`, but of each object only its `metadata`."""
+        return await self._list(kind, namespace, labels, _METADATA_LIST)
+
+    async def create(self, manifest: Manifest) -> Body:
+        plural = next(kind.plural for kind in Kind if (kind.api_version, kind.kind) == _kind_of(manifest))
+        path = _path(manifest["apiVersion"], plural, manifest["metadata"]["namespace"])
+        # A field the server does not know would be dropped in silence: a typo of ours, or an older cluster.
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        return await self._request("POST", path, query=query, body=manifest)
+
+    async def delete(self, ref: Ref, *, uid: str, grace_seconds: int | None = None) -> None:
+        options: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Foreground",
+            "preconditions": {"uid": uid},
+        }
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        path = _path(ref.kind.api_version, ref.kind.plural, ref.namespace, ref.name)
+        await self._request("DELETE", path, body=options, absent_is_fine=True)
+
+    async def write_status(self, ref: Ref, status: Body, *, resource_version: str) -> Body:
+        path = _path(ref.kind.api_version, ref.kind.plural, ref.namespace, ref.name) + "/status"
+        # /status ignores everything but the status and the preconditions in the metadata.
+        body = {
+            "apiVersion": ref.kind.api_version,
+            "kind": ref.kind.kind,
+            "metadata": {"name": ref.name, "namespace": ref.namespace, "resourceVersion": resource_version},
+            "status": status,
+        }
+        written = await self._request(
+            "PUT", path, query={"fieldManager": FIELD_MANAGER}, body=body, absent_is_fine=True
+        )
+        if not written:
+            raise Conflict(f"{ref.kind.kind} {ref.namespace}/{ref.name} is gone")
+        return written
+
+    async def post_event(self, about: Body, event: Event) -> None:
+        metadata = about["metadata"]
+        manifest = {
+            "apiVersion": _EVENT,
+            "kind": "Event",
+            "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+            "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "regarding": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "action": event.reason,
+            "note": event.message if len(event.message) <= MESSAGE_MAX else event.message[: MESSAGE_MAX - 1] + "…",
+            "reportingController": f"{GROUP}/operator",
+            "reportingInstance": self._identity,
+        }
+        path = _path(_EVENT, "events", metadata["namespace"])
+        try:
+            await self._request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+        except ClusterError as error:
+            logger.warning("%s/%s: event %s not posted: %s", metadata["namespace"], metadata["name"], event, error)
+
+    async def get_lease(self, namespace: str, name: str) -> Body | None:
+        return await self._get(_path(_LEASE, "leases", namespace, name))
+
+    async def create_lease(self, manifest: Manifest) -> Body:
+        """Raises AlreadyExists or Rejected."""
+        return await self._request("POST", _path(_LEASE, "leases", manifest["metadata"]["namespace"]), body=manifest)
+
+    async def replace_lease(self, manifest: Manifest) -> Body:
+        """Raises Conflict when its resourceVersion is not the current one."""
+        metadata = manifest["metadata"]
+        path = _path(_LEASE, "leases", metadata["namespace"], metadata["name"])
+        return await self._request("PUT", path, body=manifest)
+
+    async def _get(self, path: str) -> Body | None:
+        return await self._request("GET", path, absent_is_fine=True) or None
+
+    async def _list(
+        self, kind: Kind, namespace: str | None, labels: Mapping[str, str], accept: str
+    ) -> Sequence[dict[str, Any]]:
+        query = {"limit": str(PAGE)}
+        if labels:
+            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        path = _path(kind.api_version, kind.plural, namespace)
+        items: list[dict[str, Any]] = []
+        while True:
+            page = await self._request("GET", path, query=query, accept=accept)
+            items += page["items"]
+            more = page["metadata"].get("continue")
+            if not more:
+                return items
+            query["continue"] = more
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        accept: str = _JSON,
+        absent_is_fine: bool = False,
+    ) -> dict[str, Any]:
+        """The answer; empty for a 404 that is fine. Raises ClusterError."""
+        send = (method, path, query or {}, body, accept)
+        try:
+            status, headers, answer = await self._send(*send)
+            if status == HTTPStatus.UNAUTHORIZED:
+                await self._login(self._configuration)
+                status, headers, answer = await self._send(*send)
+            if status == HTTPStatus.NOT_FOUND and absent_is_fine:
+                return {}
+            if status >= HTTPStatus.BAD_REQUEST:
+                raise error_from(status, headers, answer)
+            document: dict[str, Any] = json.loads(answer)
+        except TimeoutError:
+            raise Unavailable(f"{method} {path}: no answer in {TIMEOUT.total:.0f} s") from None
+        except (aiohttp.ClientError, OSError, ValueError, ConfigException) as error:
+            raise Unavailable(f"{method} {path}: {error}") from error
+        return document
+
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, accept: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        verb, url, headers, payload, _ = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list(query.items()),
+            header_params={"Accept": accept, "Content-Type": _JSON},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        response = await self._client.call_api(verb, url, headers, payload, _request_timeout=TIMEOUT)
+        answer: bytes = await response.read()  # type: ignore[no-untyped-call]
+        return response.status, response.headers, answer
+
+
+def _kind_of(manifest: Manifest) -> tuple[str, str]:
+    return manifest["apiVersion"], manifest["kind"]
+
+
+def _path(api_version: str, plural: str, namespace: str | None, name: str | None = None) -> str:
+    root = "apis" if "/" in api_version else "api"
+    where = ("namespaces", quote(namespace, safe="")) if namespace is not None else ()
+    return "/" + "/".join((root, api_version, *where, plural, *((quote(name, safe=""),) if name is not None else ())))
