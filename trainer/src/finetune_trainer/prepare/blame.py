@@ -1,0 +1,22 @@
+"""Which field of the spec to change when the store refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from finetune_api.contract import ExitCode
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.storage import AccessDenied, NotFound
+
+
+@contextmanager
+def blame(field: str) -> Iterator[None]:
+    """A refusal or an absent object becomes a StageFailed that names `field`; an unreachable store stays one."""
+    try:
+        yield
+    except AccessDenied as error:
+        message = f"{field}: {error}; check spec.storage and the rights of its key"
+        raise StageFailed(ExitCode.ACCESS_DENIED, "AccessDenied", message, field=field) from error
+    except NotFound as error:
+        raise StageFailed(ExitCode.MISMATCH, "NotFound", f"{field}: {error}", field=field) from error

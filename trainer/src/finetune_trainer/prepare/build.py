@@ -1,0 +1,174 @@
+"""Raw rows to prepared data in a local folder: the two passes and the barrier of fingerprints between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune_api.contract import ExitCode
+from finetune_api.progress import Activity
+from finetune_api.result import DataSummary, SplitCounts
+from finetune_api.spec import Deduplication, Spec
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.blame import blame
+from finetune_trainer.prepare.dedup import first_occurrences
+from finetune_trainer.prepare.encode import SplitWriter, TooLong, encode_row
+from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
+from finetune_trainer.prepare.read import place
+from finetune_trainer.prepare.report import write_report
+from finetune_trainer.prepare.scan import Spill, Tally, scan
+from finetune_trainer.prepare.split import assign
+from finetune_trainer.prepare.validate import check_rows
+from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, PreparedFile, row_id, sha256_of
+from finetune_trainer.storage import Storage, StoredObject
+from finetune_trainer.tasks import Task
+from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides what is built."""
+
+    digest: str
+    spec: Spec
+    objects: tuple[StoredObject, ...]
+    task: Task
+    tokenizer: ChatTokenizer
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Uris of the objects, in the order of row ids."""
+        return tuple(stored.uri for stored in self.objects)
+
+
+def build(
+    recipe: Recipe, folder: Path, *, storage: Storage, spill_folder: Path, progressed: Callable[[Activity, int], None]
+) -> Manifest:
+    """Everything but the manifest itself, written to `folder`. `progressed` hears the rows read or encoded so far.
+
+    Raises StageFailed when the data as a whole is not what the spec says.
+    """
+    folder.mkdir(parents=True)
+    spill_folder.mkdir(parents=True)
+    tally = Tally()
+    with Ledger(folder, recipe.sources) as ledger:
+        spills = [
+            _scan(recipe, number, storage, ledger, tally, spill_folder, progressed)
+            for number in range(len(recipe.objects))
+        ]
+        check_rows(tally, recipe.spec.data)
+        kept = _without_duplicates(recipe, spills, ledger)
+        splits = assign((key.tobytes() for spill in spills for key in spill.split_keys), recipe.spec.data.split)
+        writers = [SplitWriter(folder / name, with_texts=name != "train") for name in SPLITS]
+        cleaned = _encode(recipe, spills, kept, splits, writers, ledger, progressed)
+        contents = {writer.folder.name: writer.close() for writer in writers}
+    train, validation, test = (writer.rows for writer in writers)
+    summary = DataSummary(
+        files=len(recipe.objects),
+        rows_read=tally.rows,
+        rows_cleaned=cleaned,
+        rows_rejected=ledger.rejected.total(),
+        rows_removed=ledger.removed.total(),
+        splits=SplitCounts(train=train, validation=validation, test=test),
+        train_tokens=contents["train"].tokens,
+        trained_tokens=contents["train"].trained,
+    )
+    write_report(folder, summary=summary, contents=contents, ledger=ledger, tally=tally)
+    return Manifest(
+        format=FORMAT,
+        digest=recipe.digest,
+        sources=recipe.sources,
+        summary=summary,
+        splits=contents,
+        places=tuple(ledger.places),
+        rows_too_long=ledger.rejected[Rejection.TOO_LONG],
+        files=tuple(
+            PreparedFile(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of(path))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        ),
+    )
+
+
+def _scan(
+    recipe: Recipe,
+    number: int,
+    storage: Storage,
+    ledger: Ledger,
+    tally: Tally,
+    spill_folder: Path,
+    progressed: Callable[[Activity, int], None],
+) -> Spill:
+    stored = recipe.objects[number]
+    with blame("spec.data.sources"), storage.open(stored.uri) as stream:
+        spill = scan(
+            stream,
+            source=number,
+            name=stored.uri,
+            task=recipe.task,
+            data=recipe.spec.data,
+            ledger=ledger,
+            tally=tally,
+            path=spill_folder / f"{number:05d}.arrow",
+            progressed=lambda rows: progressed(Activity.READING, rows),
+        )
+    now = storage.stat(stored.uri)
+    if now is None or now.etag != stored.etag:
+        # The digest says what stood there when it was listed. The next attempt lists anew.
+        raise StageFailed(ExitCode.RETRY, "DataChanged", f"{stored.uri} changed while it was read")
+    return spill
+
+
+def _without_duplicates(recipe: Recipe, spills: list[Spill], ledger: Ledger) -> NDArray[np.bool_]:
+    """Which of all good rows are kept."""
+    keys = np.concatenate([spill.content_keys for spill in spills])
+    if recipe.spec.data.deduplication is Deduplication.OFF:
+        return np.ones(len(keys), dtype=bool)
+    lines = np.concatenate([spill.lines for spill in spills])
+    objects = np.repeat(np.arange(len(spills)), [len(spill.lines) for spill in spills])
+    first = first_occurrences(keys)
+    kept: NDArray[np.bool_] = first == np.arange(len(keys))
+    for row in np.flatnonzero(~kept):
+        original = place(recipe.sources[objects[first[row]]], int(lines[first[row]]))
+        ledger.remove(int(objects[row]), int(lines[row]), Removal.DUPLICATE, kept=original)
+    return kept
+
+
+def _encode(
+    recipe: Recipe,
+    spills: list[Spill],
+    kept: NDArray[np.bool_],
+    splits: NDArray[np.int8],
+    writers: list[SplitWriter],
+    ledger: Ledger,
+    progressed: Callable[[Activity, int], None],
+) -> int:
+    """Write the documents of the rows that are kept. Returns how many of these were repaired."""
+    cleaned = 0
+    row = 0
+    for number, spill in enumerate(spills):
+        lines = iter(zip(spill.lines.tolist(), spill.repaired.tolist(), strict=True))
+        for batch in spill.batches():
+            for messages, (line, repaired) in zip(batch, lines, strict=False):
+                if kept[row]:
+                    try:
+                        documents = encode_row(
+                            messages,
+                            task=recipe.task,
+                            tokenizer=recipe.tokenizer,
+                            sequence_length=recipe.spec.training.sequence_length,
+                        )
+                    except TooLong as error:
+                        ledger.reject(number, line, Rejection.TOO_LONG, str(error))
+                    except NotEncodable as error:
+                        ledger.reject(number, line, Rejection.INVALID, str(error))
+                    else:
+                        writers[splits[row]].add(row_id(number, line), documents)
+                        cleaned += repaired
+                row += 1
+            progressed(Activity.ENCODING, row)
+    return cleaned

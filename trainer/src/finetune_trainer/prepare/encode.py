@@ -1,0 +1,79 @@
+"""Pass 2: good rows that are kept become documents of token ids, in Arrow shards, one folder a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from finetune_trainer.prepared import INDEX_FILE, INDEX_SCHEMA, SHARD_SCHEMA, SHARD_TOKENS, SplitFiles, write_batch
+from finetune_trainer.tasks import Task
+from finetune_trainer.tasks.rows import Document, Messages
+from finetune_trainer.tokenizers import ChatTokenizer
+
+
+class TooLong(Exception):
+    """The row does not fit; it is never cut, for an answer that is cut teaches to stop there."""
+
+
+def encode_row(
+    messages: Messages, *, task: Task, tokenizer: ChatTokenizer, sequence_length: int
+) -> tuple[Document, ...]:
+    """The row's documents. Raises NotEncodable or TooLong."""
+    documents = tuple(task.encode(messages, tokenizer))
+    longest = max(len(document.encoded.ids) for document in documents)
+    if longest > sequence_length:
+        raise TooLong(f"{longest} tokens, spec.training.sequenceLength is {sequence_length}")
+    return documents
+
+
+@dataclass
+class SplitWriter:
+    """Collects the documents of one split and writes a shard whenever there are SHARD_TOKENS."""
+
+    folder: Path
+    with_texts: bool
+    """Train has no use for them."""
+    rows: int = 0
+    _index: list[tuple[int, int, int]] = field(default_factory=list)
+    _waiting: list[Document] = field(default_factory=list)
+    _waiting_tokens: int = 0
+    _shards: int = 0
+
+    def add(self, row: int, documents: Iterable[Document]) -> None:
+        """The documents of one row, in row order."""
+        self.rows += 1
+        for document in documents:
+            length = len(document.encoded.ids)
+            trained = sum(end - start for start, end in document.encoded.trained)
+            self._index.append((row, length, trained))
+            self._waiting.append(document)
+            self._waiting_tokens += length
+            if self._waiting_tokens >= SHARD_TOKENS:
+                self._write_shard()
+
+    def close(self) -> SplitFiles:
+        """Write what is left, and the index. Returns the totals."""
+        if self._waiting:
+            self._write_shard()
+        index = np.array(self._index, dtype=np.int64).reshape(-1, 3)
+        columns = [pa.array(column, kind) for column, kind in zip(index.T, INDEX_SCHEMA.types, strict=True)]
+        write_batch(self.folder / INDEX_FILE, pa.record_batch(columns, schema=INDEX_SCHEMA))
+        return SplitFiles(documents=len(index), tokens=int(index[:, 1].sum()), trained=int(index[:, 2].sum()))
+
+    def _write_shard(self) -> None:
+        texts = [(document.prompt, document.answer) if self.with_texts else (None, None) for document in self._waiting]
+        columns = [
+            [document.encoded.ids for document in self._waiting],
+            [[bound for span in document.encoded.trained for bound in span] for document in self._waiting],
+            [prompt for prompt, _ in texts],
+            [answer for _, answer in texts],
+        ]
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, SHARD_SCHEMA.types, strict=True)]
+        write_batch(self.folder / f"{self._shards:05d}.arrow", pa.record_batch(arrays, schema=SHARD_SCHEMA))
+        self._shards += 1
+        self._waiting = []
+        self._waiting_tokens = 0

@@ -1,0 +1,74 @@
+"""The list of rows that were left out and why: nothing is dropped silently."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+from finetune_trainer.prepare.read import place
+
+REJECTED_FILE: Final = "rejected.jsonl"
+REMOVED_FILE: Final = "removed.jsonl"
+
+_PLACES = 10
+
+
+class Rejection(StrEnum):
+    """What is wrong with a row."""
+
+    UNREADABLE = "Unreadable"
+    """The line holds no JSON object."""
+    INVALID = "Invalid"
+    """The task can make nothing of it."""
+    TOO_LONG = "TooLong"
+    """It does not fit `spec.training.sequenceLength`."""
+
+
+class Removal(StrEnum):
+    """Why a good row is not needed."""
+
+    EMPTY = "Empty"
+    DUPLICATE = "Duplicate"
+
+
+class Ledger:
+    """Writes rejected.jsonl and removed.jsonl as rows are left out; keeps counts and the first places only."""
+
+    def __init__(self, folder: Path, sources: tuple[str, ...]) -> None:
+        self.rejected: Counter[Rejection] = Counter()
+        self.removed: Counter[Removal] = Counter()
+        self.places: list[str] = []
+        self._sources = sources
+        self._rejected_file = (folder / REJECTED_FILE).open("w", encoding="utf-8")
+        self._removed_file = (folder / REMOVED_FILE).open("w", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rejected_file.close()
+        self._removed_file.close()
+
+    def reject(self, source: int, line: int, kind: Rejection, reason: str, *, field: str | None = None) -> None:
+        """The row is wrong, for this reason; `field` is the row's own."""
+        uri = self._sources[source]
+        self.rejected[kind] += 1
+        if len(self.places) < _PLACES:
+            self.places.append(place(uri, line))
+        _write(self._rejected_file, source=uri, line=line, kind=kind, field=field, reason=reason)
+
+    def remove(self, source: int, line: int, kind: Removal, *, kept: str | None = None) -> None:
+        """The row is not needed; `kept` is the place of the one that stands for it."""
+        self.removed[kind] += 1
+        _write(self._removed_file, source=self._sources[source], line=line, kind=kind, kept=kept)
+
+
+def _write(file: TextIO, **entry: object) -> None:
+    present = {name: value for name, value in entry.items() if value is not None}
+    file.write(json.dumps(present, ensure_ascii=False) + "\n")

@@ -1,0 +1,141 @@
+"""What the spec leaves open, chosen; and the digest over all that decides a run's outcome. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune_api.contract import ExitCode
+from finetune_api.result import Resolved
+from finetune_api.spec import LoRA, Precision, Spec, Training
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.packing import num_steps, pack_epoch
+from finetune_trainer.prepare.architecture import LINEAR_LAYERS, MistralConfig
+from finetune_trainer.prepare.fingerprint import digest_of
+from finetune_trainer.prepared import FORMAT
+
+RUN_FORMAT: Final = 1
+"""Raised when the same inputs would give another outcome than before."""
+ENOUGH_STEPS: Final = 200
+LARGEST_CHOSEN_BATCH: Final = 64
+WARMUP_PERCENT: Final = 3
+
+_NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def check_lengths(training: Training, config: MistralConfig) -> None:
+    """No document has positions that the model was never taught. Raises StageFailed."""
+    field = "spec.training.sequenceLength"
+    longest = config.max_position_embeddings
+    if training.sequence_length > longest:
+        message = f"{field}: {training.sequence_length} tokens, the base model was made for {longest}"
+        raise StageFailed(ExitCode.BAD_CONFIG, "SequenceTooLong", message, field=field)
+
+
+def target_modules(lora: LoRA) -> tuple[str, ...]:
+    """Names of the layers that get an adapter. Raises StageFailed for one that a Mistral does not have."""
+    chosen = LINEAR_LAYERS if lora.target_modules is None else lora.target_modules
+    unknown = [name for name in chosen if name not in LINEAR_LAYERS]
+    if unknown:
+        field = "spec.method.lora.targetModules"
+        message = f"{field}: a Mistral has no layer {unknown[0]!r}; it has {', '.join(LINEAR_LAYERS)}"
+        raise StageFailed(ExitCode.BAD_CONFIG, "LayerUnknown", message, field=field)
+    return tuple(name for name in LINEAR_LAYERS if name in chosen)
+
+
+def resolve(spec: Spec, lengths: NDArray[np.int32], *, cpuinfo: str) -> Resolved:
+    """Choose for a train split with documents of these lengths. Raises StageFailed."""
+    training = spec.training
+    rows = len(pack_epoch(lengths, sequence_length=training.sequence_length, seed=training.seed, epoch=0))
+    batch = training.global_batch_size or _batch_for(rows * training.epochs)
+    total = num_steps(
+        lengths,
+        sequence_length=training.sequence_length,
+        global_batch_size=batch,
+        seed=training.seed,
+        epochs=training.epochs,
+        max_steps=training.max_steps,
+    )
+    return Resolved(
+        total_steps=total,
+        steps_per_epoch=-(-rows // batch),
+        global_batch_size=batch,
+        warmup_steps=_warmup(training, total),
+        precision=training.precision or _precision_for(spec.workers.gpus_per_node, cpuinfo),
+        target_modules=target_modules(spec.method.lora or LoRA()),
+    )
+
+
+def _batch_for(rows: int) -> int:
+    """The largest power of two that leaves enough steps, 1 at least."""
+    batch = LARGEST_CHOSEN_BATCH
+    while batch > 1 and rows < batch * ENOUGH_STEPS:
+        batch //= 2
+    return batch
+
+
+def _warmup(training: Training, total_steps: int) -> int:
+    if training.warmup_steps is None:
+        return -(-total_steps * WARMUP_PERCENT // 100)
+    if training.warmup_steps > total_steps:
+        field = "spec.training.warmupSteps"
+        message = f"{field}: {training.warmup_steps} steps of warm-up in a run of {total_steps}"
+        raise StageFailed(ExitCode.BAD_CONFIG, "WarmupTooLong", message, field=field)
+    return training.warmup_steps
+
+
+def _precision_for(gpus_per_node: int, cpuinfo: str) -> Precision:
+    if gpus_per_node or has_native_bfloat16(cpuinfo):
+        return Precision.BFLOAT16
+    return Precision.FLOAT32
+
+
+def has_native_bfloat16(cpuinfo: str) -> bool:
+    """Whether a CPU whose /proc/cpuinfo is this computes in bfloat16; emulated, it is slower than fp32."""
+    flags = {
+        flag
+        for line in cpuinfo.splitlines()
+        if line.partition(":")[0].strip() in ("flags", "Features")
+        for flag in line.partition(":")[2].split()
+    }
+    return not _NATIVE_BFLOAT16.isdisjoint(flags)
+
+
+def data_digest(spec: Spec, sources: Sequence[tuple[str, str]], tokenizer_digest: str) -> str:
+    """Names prepared data. `sources` are uri and fingerprint of each raw object.
+
+    How many rows may be bad is checked each time, and where the data is kept changes nothing of it.
+    """
+    return digest_of(
+        {
+            "format": FORMAT,
+            "sources": sources,
+            "task": spec.task.to_json(),
+            "cleaning": spec.data.cleaning.to_json(),
+            "deduplication": spec.data.deduplication,
+            "split": spec.data.split.to_json(),
+            "tokenizer": tokenizer_digest,
+            "sequenceLength": spec.training.sequence_length,
+        }
+    )
+
+
+def run_digest(spec: Spec, resolved: Resolved, *, model_digest: str, data_digest: str) -> str:
+    """Names the run. Equal digests: the same model comes out, on whatever machines and however often interrupted.
+
+    Workers, ZeRO stage, memory, checkpoints, deadlines and what is evaluated change nothing of the model.
+    """
+    return digest_of(
+        {
+            "format": RUN_FORMAT,
+            "model": model_digest,
+            "data": data_digest,
+            "task": spec.task.to_json(),
+            "method": {"type": spec.method.type, "lora": (spec.method.lora or LoRA()).to_json()},
+            "training": spec.training.to_json(),
+            "resolved": resolved.to_json(),
+        }
+    )

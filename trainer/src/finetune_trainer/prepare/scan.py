@@ -1,0 +1,195 @@
+"""Pass 1 over one raw object: read, validate, clean, fingerprint, and spill the good rows to local disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from finetune_api.spec import Data
+from finetune_trainer.prepare.clean import Repair, clean_messages, wanted
+from finetune_trainer.prepare.dedup import KEY_BYTES, content_key
+from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
+from finetune_trainer.prepare.read import BadLine, RawRow, read_rows
+from finetune_trainer.prepare.split import group_key
+from finetune_trainer.tasks import Task
+from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
+from finetune_trainer.tokenizers import Message
+
+BATCH_ROWS: Final = 1024
+
+_SPILL_SCHEMA = pa.schema(
+    [
+        ("line", pa.int64()),
+        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.large_string())]))),
+        ("repairs", pa.int8()),
+        ("content_key", pa.binary(KEY_BYTES)),
+        ("split_key", pa.binary(KEY_BYTES)),
+    ]
+)
+_EXAMPLES = 3
+_FIELD_NAMES = 20
+
+
+@dataclass(frozen=True)
+class GoodRow:
+    """A row that passed."""
+
+    line: int
+    messages: Messages
+    repairs: Repair
+    content_key: bytes
+    split_key: bytes
+    """Of its group, or its content's where it has none."""
+
+
+@dataclass
+class Tally:
+    """What is counted over all objects."""
+
+    rows: int = 0
+    """Lines that are not blank."""
+    parsed: int = 0
+    """Those that hold a JSON object."""
+    grouped: int = 0
+    """Those of them that have the field of `spec.data.split.groupBy`."""
+    absent: Counter[str] = field(default_factory=Counter)
+    """Rows that do not have the field which this field of the spec maps."""
+    field_names: set[str] = field(default_factory=set)
+    """The first names that were met."""
+    examples: dict[Repair, list[tuple[str, str]]] = field(default_factory=dict)
+    """Texts before and after, for the report."""
+
+
+@dataclass(frozen=True)
+class Spill:
+    """The good rows of one object, in line order, N of them."""
+
+    path: Path
+    content_keys: NDArray[np.uint64]
+    """Shape (N, 2)."""
+    split_keys: NDArray[np.uint64]
+    """Shape (N, 2)."""
+    lines: NDArray[np.int64]
+    repaired: NDArray[np.bool_]
+
+    def batches(self) -> Iterator[list[Messages]]:
+        """The rows' texts, at most BATCH_ROWS at a time."""
+        with pa.memory_map(str(self.path)) as source:
+            for batch in pa.ipc.open_stream(source):
+                yield [
+                    tuple(Message(turn["role"], turn["content"]) for turn in row)
+                    for row in batch.column("messages").to_pylist()
+                ]
+
+
+def scan(
+    stream: BinaryIO,
+    *,
+    source: int,
+    name: str,
+    task: Task,
+    data: Data,
+    ledger: Ledger,
+    tally: Tally,
+    path: Path,
+    progressed: Callable[[int], None],
+) -> Spill:
+    """Spill the good rows of object number `source` to `path`; `progressed` hears the rows read so far."""
+    columns: list[pa.RecordBatch] = []
+    repairs = wanted(data.cleaning)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _SPILL_SCHEMA) as writer:
+        for rows in _batched(read_rows(stream, name)):
+            good = list(_good_rows(rows, source, task, data.split.group_by, repairs, ledger, tally))
+            batch = _to_arrow(good)
+            writer.write_batch(batch)
+            columns.append(batch.select(["line", "repairs", "content_key", "split_key"]))
+            progressed(tally.rows)
+    table = pa.Table.from_batches(columns, columns[0].schema if columns else _SPILL_SCHEMA).combine_chunks()
+    return Spill(
+        path=path,
+        content_keys=_keys(table.column("content_key")),
+        split_keys=_keys(table.column("split_key")),
+        lines=table.column("line").to_numpy(),
+        repaired=table.column("repairs").to_numpy() != 0,
+    )
+
+
+def _good_rows(
+    rows: list[RawRow | BadLine],
+    source: int,
+    task: Task,
+    group_by: str | None,
+    repairs: Repair,
+    ledger: Ledger,
+    tally: Tally,
+) -> Iterator[GoodRow]:
+    for row in rows:
+        tally.rows += 1
+        if isinstance(row, BadLine):
+            ledger.reject(source, row.line, Rejection.UNREADABLE, row.reason)
+            continue
+        tally.parsed += 1
+        group = row.fields.get(group_by) if group_by else None
+        tally.grouped += group is not None
+        if len(tally.field_names) < _FIELD_NAMES:
+            tally.field_names.update(row.fields)
+        try:
+            raw = task.parse(row.fields)
+            messages, done = clean_messages(raw, repairs)
+            task.check(messages)
+        except InvalidRow as invalid:
+            if invalid.absent:
+                tally.absent[invalid.absent] += 1
+            ledger.reject(source, row.line, Rejection.INVALID, invalid.reason, field=invalid.field)
+            continue
+        except EmptyRow:
+            ledger.remove(source, row.line, Removal.EMPTY)
+            continue
+        if done:
+            _keep_examples(tally, done, raw, messages)
+        key = content_key(messages)
+        yield GoodRow(row.line, messages, done, key, key if group is None else group_key(group))
+
+
+def _keep_examples(tally: Tally, done: Repair, before: Messages, after: Messages) -> None:
+    for repair in done:
+        examples = tally.examples.setdefault(repair, [])
+        if len(examples) < _EXAMPLES:
+            examples.extend(
+                (old.content, new.content) for old, new in zip(before, after, strict=True) if old.content != new.content
+            )
+            del examples[_EXAMPLES:]
+
+
+def _batched(rows: Iterator[RawRow | BadLine]) -> Iterator[list[RawRow | BadLine]]:
+    batch = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _to_arrow(rows: list[GoodRow]) -> pa.RecordBatch:
+    columns = [
+        [row.line for row in rows],
+        [[message._asdict() for message in row.messages] for row in rows],
+        [int(row.repairs) for row in rows],
+        [row.content_key for row in rows],
+        [row.split_key for row in rows],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SPILL_SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=_SPILL_SCHEMA)
+
+
+def _keys(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    return np.frombuffer(b"".join(column.to_pylist()), dtype="<u8").reshape(-1, 2)

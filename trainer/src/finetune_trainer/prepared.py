@@ -1,0 +1,236 @@
+"""The format of prepared data: documents as Arrow shards, an index of their lengths, and a manifest, written last.
+
+<data uri>/manifest.json                 every other file with its checksum; without it there is nothing here
+           report.json  rejected.jsonl  removed.jsonl
+           <split>/index.arrow           row, length, trained: one line a document
+           <split>/00000.arrow …         ids, spans, texts: SHARD_TOKENS or a little more in each, one record batch
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from finetune_api.contract import ExitCode
+from finetune_api.model import Model
+from finetune_api.result import DataSummary
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.storage import NotFound, Storage
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+SPLITS: Final = ("train", "validation", "test")
+INDEX_FILE: Final = "index.arrow"
+SHARD_TOKENS: Final = 4 << 20
+
+INDEX_SCHEMA: Final = pa.schema([("row", pa.int64()), ("length", pa.int32()), ("trained", pa.int32())])
+SHARD_SCHEMA: Final = pa.schema(
+    [
+        ("ids", pa.large_list(pa.int32())),
+        ("spans", pa.list_(pa.int32())),  # start, end, start, end, … of the loss targets
+        ("prompt", pa.large_string()),  # of train, whose texts nothing shows, both are null
+        ("answer", pa.large_string()),
+    ]
+)
+
+_LINE_BITS = 40
+
+
+class PreparedFile(Model):
+    """One file."""
+
+    path: str
+    """Below the data's uri."""
+    size: int
+    sha256: str
+
+
+class SplitFiles(Model):
+    """What a split holds."""
+
+    documents: int
+    """At least one for each row."""
+    tokens: int
+    trained: int
+
+
+class Manifest(Model):
+    """The commit of prepared data."""
+
+    format: int
+    digest: str
+    """Over everything that decided the outcome: raw data, task, repairs, split, tokenizer, sequence length."""
+    sources: tuple[str, ...]
+    """Uris of the raw objects, in the order of row ids."""
+    summary: DataSummary
+    splits: dict[str, SplitFiles]
+    places: tuple[str, ...]
+    """The first rejected rows."""
+    rows_too_long: int
+    """Rows that were rejected because they are longer than `spec.training.sequenceLength`."""
+    files: tuple[PreparedFile, ...]
+
+
+def row_id(source: int, line: int) -> int:
+    """The name of a row in all that follows: the number of its file in sorted order, and its line."""
+    return source << _LINE_BITS | line
+
+
+def row_place(row: int, sources: Sequence[str]) -> str:
+    """`file:line` of a row id."""
+    return f"{sources[row >> _LINE_BITS]}:{row & (1 << _LINE_BITS) - 1}"
+
+
+class Texts(NamedTuple):
+    """What a person reads of a document."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A split, memory-mapped. N documents in row order; `lengths`, `trained` and `rows` are in memory."""
+
+    lengths: NDArray[np.int32]
+    """Tokens of each document, shape (N,)."""
+    trained: NDArray[np.int32]
+    """Tokens that carry loss, shape (N,)."""
+    rows: NDArray[np.int64]
+    """Row ids, shape (N,); a conversation that is trained in several documents gives all of them its id."""
+    _shards: tuple[pa.RecordBatch, ...]
+    _starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def ids(self, document: int) -> NDArray[np.int32]:
+        """Token ids, shape (length,); a view of the file."""
+        shard, index = self._find(document)
+        ids: NDArray[np.int32] = shard.column("ids")[index].values.to_numpy()
+        return ids
+
+    def mask(self, document: int) -> NDArray[np.bool_]:
+        """True where the token is a loss target, shape (length,). Never the first: nothing comes before it."""
+        mask = np.zeros(self.lengths[document], dtype=bool)
+        for start, end in self._spans(document):
+            mask[start:end] = True
+        return mask
+
+    def prompt(self, document: int) -> NDArray[np.int32]:
+        """Ids up to the last answer: what generation starts from."""
+        return self.ids(document)[: self._spans(document)[-1][0]]
+
+    def texts(self, document: int) -> Texts:
+        """Prompt and answer as in the cleaned row; empty for train."""
+        shard, index = self._find(document)
+        prompt, answer = shard.column("prompt")[index].as_py(), shard.column("answer")[index].as_py()
+        return Texts(prompt or "", answer or "")
+
+    def _spans(self, document: int) -> list[tuple[int, int]]:
+        shard, index = self._find(document)
+        flat: list[int] = shard.column("spans")[index].as_py()
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    def _find(self, document: int) -> tuple[pa.RecordBatch, int]:
+        if not 0 <= document < len(self):
+            raise IndexError(f"document {document} of {len(self)}")
+        shard = int(np.searchsorted(self._starts, document, side="right")) - 1
+        return self._shards[shard], document - int(self._starts[shard])
+
+
+def open_split(folder: Path, split: str) -> Documents:
+    """The split `train`, `validation` or `test` of prepared data that lies in `folder`."""
+    index = _map_batch(folder / split / INDEX_FILE)
+    shards = tuple(_map_batch(path) for path in sorted((folder / split).glob("[0-9]*.arrow")))
+    return Documents(
+        lengths=index.column("length").to_numpy(),
+        trained=index.column("trained").to_numpy(),
+        rows=index.column("row").to_numpy(),
+        _shards=shards,
+        _starts=np.cumsum([0, *(shard.num_rows for shard in shards)])[:-1],
+    )
+
+
+def _map_batch(path: Path) -> pa.RecordBatch:
+    return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+
+
+def write_batch(path: Path, batch: pa.RecordBatch) -> None:
+    """One shard or index."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def read_manifest(storage: Storage, data_uri: str) -> Manifest | None:
+    """None unless data of this format was committed there and every file is as large as it was."""
+    try:
+        content, _ = storage.read(f"{data_uri}/{MANIFEST}")
+        manifest = Manifest.parse(json.loads(content))
+    except (NotFound, ValueError, ValidationError):
+        return None
+    if manifest.format != FORMAT:
+        return None
+    sizes = {stored.uri: stored.size for stored in storage.list(f"{data_uri}/")}
+    whole = all(sizes.get(f"{data_uri}/{file.path}") == file.size for file in manifest.files)
+    return manifest if whole else None
+
+
+def fetch(storage: Storage, data_uri: str, digest: str, folder: Path) -> Manifest:
+    """Bring prepared data to `folder` and check every byte. Raises StageFailed when it is not what was prepared."""
+    manifest = read_manifest(storage, data_uri)
+    if manifest is None or manifest.digest != digest:
+        raise _not_what_was_prepared(data_uri)
+    for file in manifest.files:
+        fetch_file(storage, data_uri, file, folder)
+    return manifest
+
+
+def fetch_lengths(storage: Storage, data_uri: str, manifest: Manifest, split: str, folder: Path) -> NDArray[np.int32]:
+    """Tokens of each document of a split, without fetching the documents. Raises StageFailed."""
+    (file,) = (file for file in manifest.files if file.path == f"{split}/{INDEX_FILE}")
+    index = _map_batch(fetch_file(storage, data_uri, file, folder))
+    lengths: NDArray[np.int32] = index.column("length").to_numpy()
+    return lengths
+
+
+def commit(storage: Storage, data_uri: str, manifest: Manifest, folder: Path) -> None:
+    """Upload what `folder` holds, the manifest last. Two that prepare the same data write the same bytes."""
+    for file in manifest.files:
+        storage.upload(folder / file.path, f"{data_uri}/{file.path}")
+    storage.write(f"{data_uri}/{MANIFEST}", manifest.model_dump_json(by_alias=True, indent=2).encode())
+
+
+def fetch_file(storage: Storage, data_uri: str, file: PreparedFile, folder: Path) -> Path:
+    """One file, checked. Raises StageFailed."""
+    path = folder / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    storage.download(f"{data_uri}/{file.path}", path)
+    if sha256_of(path) != file.sha256:
+        raise _not_what_was_prepared(f"{data_uri}/{file.path}")
+    return path
+
+
+def _not_what_was_prepared(uri: str) -> StageFailed:
+    return StageFailed(
+        ExitCode.MISMATCH,
+        "PreparedDataChanged",
+        f"{uri} is not what was prepared; delete it and apply the job again",
+        field="spec.data.cacheUri",
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,35 @@
+"""A task says how rows become texts, which of them make sense, and which tokens are to be learnt: one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from finetune_api import spec
+from finetune_trainer.tasks import completion, instruction
+from finetune_trainer.tasks.rows import Document, Messages
+from finetune_trainer.tokenizers import ChatTokenizer
+
+
+class Task(Protocol):
+    """Torch-free. The loss is uniform: negative log-likelihood of the trained tokens of each document."""
+
+    def parse(self, fields: Mapping[str, object]) -> Messages:
+        """Find the texts of a raw row. Raises InvalidRow."""
+
+    def check(self, messages: Messages) -> None:
+        """What the cleaned texts must be like. Raises InvalidRow, or EmptyRow when there is nothing to learn."""
+
+    def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
+        """Documents that train this row once. Raises NotEncodable."""
+
+
+_TASKS: Final[Mapping[spec.TaskType, Callable[[spec.Task], Task]]] = {
+    spec.TaskType.INSTRUCTION: lambda task: instruction.Instruction(task.instruction or spec.InstructionTask()),
+    spec.TaskType.COMPLETION: lambda task: completion.Completion(task.completion or spec.CompletionTask()),
+}
+
+
+def task_for(task: spec.Task) -> Task:
+    """The task that the spec names."""
+    return _TASKS[task.type](task)

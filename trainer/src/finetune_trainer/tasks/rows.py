@@ -1,0 +1,58 @@
+"""What tasks are given and give back, and how they say that a row is of no use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from finetune_trainer.tokenizers import Encoded, Message
+
+Messages = tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is trained in one piece, with its texts for the report."""
+
+    encoded: Encoded
+    prompt: str
+    """What the last answer answers."""
+    answer: str
+
+
+class InvalidRow(Exception):
+    """The row is wrong: it is listed as rejected and counts towards `spec.data.maxBadRowPercent`."""
+
+    def __init__(self, reason: str, *, field: str | None = None, absent: str | None = None) -> None:
+        """`field` is the row's own; `absent` the field of the spec that maps it, when the row does not have it."""
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+        self.absent = absent
+
+
+class EmptyRow(Exception):
+    """There is nothing to learn: the row is listed as removed, and never a failure."""
+
+
+def text_field(fields: Mapping[str, object], name: str, *, mapped_by: str) -> str:
+    """The text in `name`. Raises InvalidRow."""
+    if name not in fields:
+        raise InvalidRow(f"has no field {name!r}", field=name, absent=mapped_by)
+    return text_of(fields[name], name)
+
+
+def text_of(value: object, field: str) -> str:
+    """A string that can be written as UTF-8. Raises InvalidRow."""
+    if not isinstance(value, str):
+        raise InvalidRow(f"{field} is {_kind(value)}, not text", field=field)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRow(f"{field} holds half a surrogate pair", field=field) from error
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
