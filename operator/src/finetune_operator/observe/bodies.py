@@ -34,7 +34,7 @@ class ObjectMeta(Model):
 
 @dataclass(frozen=True)
 class Origin:
-    """The FineTuneJob, stage and attempt that an object's labels name. Anybody can write labels: owners are checked too."""
+    """The FineTuneJob, stage and attempt that labels name. Anybody can write labels: owners are checked too."""
 
     job_uid: str
     stage: Stage

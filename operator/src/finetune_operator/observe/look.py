@@ -41,11 +41,10 @@ async def _jobs(job: FineTuneJob, cluster: Cluster) -> tuple[JobObserved, ...]:
         for body in bodies
         if is_owned(body, job) and (origin := origin_of(body.metadata)) is not None
     ]
-    names = {each.name for each in found}
-    for attempt in job.status.attempts:
+    attempt = job.status.open_attempt
+    if attempt is not None and attempt.job_name not in {each.name for each in found}:
         # A list by labels also misses a Job whose labels somebody removed; only "no such object" means absent.
-        if attempt.finish_time is None and attempt.job_name not in names:
-            found += await _unlisted(job, attempt, cluster)
+        found += await _unlisted(job, attempt, cluster)
     return tuple(found)
 
 
@@ -82,5 +81,7 @@ def _mine(job: FineTuneJob, kind: Kind) -> tuple[Kind, str, dict[str, str]]:
 def _heard(job: FineTuneJob, memory: Memory) -> Heard | None:
     """Progress of the open attempt; what an earlier one said is history."""
     heard = memory.progress(job.metadata.uid)
-    current = {(attempt.stage, attempt.number) for attempt in job.status.attempts if attempt.finish_time is None}
-    return heard if heard and (heard.progress.stage, heard.progress.attempt) in current else None
+    attempt = job.status.open_attempt
+    if heard is None or attempt is None:
+        return None
+    return heard if (heard.progress.stage, heard.progress.attempt) == (attempt.stage, attempt.number) else None

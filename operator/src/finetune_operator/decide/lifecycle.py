@@ -1,0 +1,139 @@
+"""The lifecycle of a FineTuneJob, from top to bottom: prepare, train, done; and everything that cuts it short."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from finetune_api.contract import Stage
+from finetune_api.job import FineTuneJob
+from finetune_api.result import Failure, Prepared, Published, Result
+from finetune_api.spec import IfExists
+from finetune_api.status import Artifacts, Cause, CheckpointStatus, Status
+from finetune_operator.decide import attempts, deadlines, phases
+from finetune_operator.decide.conditions import is_finished
+from finetune_operator.decide.failure import Ending, ending
+from finetune_operator.decide.phases import Outcome
+from finetune_operator.decide.reasons import Reason
+from finetune_operator.observe import Heard, Observed
+
+
+def next_status(job: FineTuneJob, observed: Observed, now: datetime) -> Status:
+    """What the status should say now. Terminal states are latched: never derived from children, never left."""
+    if is_finished(job.status):
+        return phases.latched(job)
+    job = with_status(job, _heard(attempts.seen(job.status, observed, now), observed.heard))
+
+    if end := _end_of_attempt(job, observed, now):
+        job = with_status(job, _with_words(attempts.closed(job, end, now), end.result, end.checkpoint_step))
+        if outcome := _outcome(job, end):
+            return finished(job, outcome, now)
+    if job.spec.cancel:
+        return finished(job, Outcome.cancelled(), now)
+    if failure := deadlines.expired(job, observed, now):
+        return finished(job, Outcome.failed(failure), now)
+    if job.spec.suspend:
+        job = with_status(job, attempts.closed(job, Ending(cause=Cause.SUSPENDED), now))
+    elif _may_begin(job, observed, now):
+        job = with_status(job, attempts.begun(job, observed, now))
+    return phases.described(job, observed, now)
+
+
+def finished(job: FineTuneJob, outcome: Outcome, now: datetime) -> Status:
+    """The job's last status; an attempt that is still open ends with it."""
+    job = with_status(job, attempts.closed(job, Ending(cause=Cause.CANCELLED), now))
+    return phases.finished(job, outcome, now)
+
+
+def with_status(job: FineTuneJob, status: Status) -> FineTuneJob:
+    return job.model_copy(update={"status": status})
+
+
+def _end_of_attempt(job: FineTuneJob, observed: Observed, now: datetime) -> Ending | None:
+    attempt = job.status.open_attempt
+    if attempt is None:
+        return None
+    return ending(attempt, observed, now) or deadlines.start_expired(job, observed, now)
+
+
+def _outcome(job: FineTuneJob, end: Ending) -> Outcome | None:
+    """How the job ends with the attempt that has just ended; None when another one follows."""
+    if failure := attempts.enough(job, end):
+        return Outcome.failed(failure)
+    if end.result is None:
+        return None
+    if end.result.published is not None:
+        return Outcome.succeeded(Reason.COMPLETED, f"published at {end.result.published.model_uri}")
+    prepared = end.result.prepared
+    if prepared is None or prepared.published is None:
+        return None
+    if job.spec.output.if_exists is IfExists.REUSE:
+        return Outcome.succeeded(Reason.REUSED, f"run {prepared.run} was already published")
+    return Outcome.failed(
+        Failure(
+            reason=Reason.OUTPUT_EXISTS,
+            message=f"run {prepared.run} is already published at {prepared.published.manifest_uri}",
+            field="spec.output.ifExists",
+        )
+    )
+
+
+def _may_begin(job: FineTuneJob, observed: Observed, now: datetime) -> bool:
+    if job.status.open_attempt is not None or not attempts.is_clear(observed):
+        return False
+    at = attempts.starts_at(job)
+    return at is None or now >= at
+
+
+def _heard(status: Status, heard: Heard | None) -> Status:
+    if heard is None:
+        return status
+    step = heard.progress.checkpoint_step
+    return status.model_copy(
+        update={
+            "progress": heard.progress,
+            "progress_time": heard.time,
+            "checkpoint": CheckpointStatus(step=step) if step is not None else status.checkpoint,
+        }
+    )
+
+
+def _with_words(status: Status, result: Result | None, checkpoint_step: int | None) -> Status:
+    """`status` with what the attempt left behind."""
+    if checkpoint_step is not None:
+        status = status.model_copy(update={"checkpoint": CheckpointStatus(step=checkpoint_step)})
+    if result is None:
+        return status
+    if result.stage is Stage.PREPARE and result.prepared is not None:
+        status = _with_prepared(status, result.prepared)
+        return _with_published(status, result.prepared.published)
+    return _with_published(status, result.published)
+
+
+def _with_prepared(status: Status, prepared: Prepared) -> Status:
+    return status.model_copy(
+        update={
+            "run": prepared.run,
+            "data_uri": prepared.data_uri,
+            "data_digest": prepared.data_digest,
+            "model_digest": prepared.model_digest,
+            "data": prepared.data,
+            "resolved": prepared.resolved,
+        }
+    )
+
+
+def _with_published(status: Status, published: Published | None) -> Status:
+    if published is None:
+        return status
+    return status.model_copy(
+        update={
+            "metrics": published.metrics,
+            "checkpoint": CheckpointStatus(step=published.step),
+            "artifacts": Artifacts(
+                model_uri=published.model_uri,
+                report_uri=published.report_uri,
+                manifest_uri=published.manifest_uri,
+                manifest_sha256=published.manifest_sha256,
+            ),
+        }
+    )

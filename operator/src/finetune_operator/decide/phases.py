@@ -1,0 +1,222 @@
+"""What a job's situation is called: the phase for people, the eight conditions for machines, always both together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from finetune_api.contract import Stage
+from finetune_api.job import FineTuneJob, Metadata
+from finetune_api.result import Failure
+from finetune_api.status import ConditionType, Phase, StageState, Status
+from finetune_operator.decide.attempts import stage_to_run, starts_at
+from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition, merge
+from finetune_operator.decide.deadlines import silent_from
+from finetune_operator.decide.reasons import Reason
+from finetune_operator.decide.waiting import job_of, pods_of, runs, waiting
+from finetune_operator.observe import JobObserved, Observed
+
+States = Mapping[ConditionType, State]
+C = ConditionType
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    phase: Phase
+    reason: str
+    message: str
+    failure: Failure | None = None
+
+    @classmethod
+    def succeeded(cls, reason: Reason, message: str) -> Self:
+        return cls(Phase.SUCCEEDED, reason, message)
+
+    @classmethod
+    def failed(cls, failure: Failure) -> Self:
+        where = f" ({failure.field})" if failure.field and failure.field not in failure.message else ""
+        return cls(Phase.FAILED, failure.reason, failure.message + where, failure)
+
+    @classmethod
+    def cancelled(cls) -> Self:
+        return cls(Phase.CANCELLED, Reason.CANCELLED, "cancelled by spec.cancel")
+
+
+@dataclass(frozen=True)
+class _Situation:
+    """Where an unfinished job is."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+
+
+def latched(job: FineTuneJob) -> Status:
+    """The finished status as it is, seen for the newest generation, which can change nothing in it."""
+    generation = job.metadata.generation
+    conditions = tuple(each.model_copy(update={"observed_generation": generation}) for each in job.status.conditions)
+    return job.status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def finished(job: FineTuneJob, outcome: Outcome, now: datetime) -> Status:
+    """`job.status`, ended. An outcome is said by Succeeded and Finished, a failure by Stalled too (kstatus: Failed)."""
+    succeeded, failed = outcome.phase is Phase.SUCCEEDED, outcome.phase is Phase.FAILED
+    said = State(TRUE, outcome.reason, outcome.message)
+    denied = State(FALSE, outcome.reason, outcome.message)
+    states = {
+        C.RUNNING: State(FALSE, outcome.reason),
+        C.SUSPENDED: State(FALSE, Reason.NOT_SUSPENDED, "spec.suspend is false"),
+        C.SUCCEEDED: said if succeeded else denied,
+        C.FINISHED: said,
+        C.RECONCILING: State(FALSE, outcome.reason),
+        C.STALLED: said if failed else State(FALSE, outcome.reason),
+    }
+    prepared = stage_to_run(job.status) is Stage.TRAIN
+    states[C.PREPARED] = _prepared(job.status) if prepared else denied
+    stages = tuple(
+        each.model_copy(update={"state": StageState.FAILED, "finish_time": now})
+        if each.state is StageState.RUNNING
+        else each
+        for each in job.status.stages
+    )
+    ended = job.status.model_copy(update={"finish_time": now, "failure": outcome.failure, "stages": stages})
+    return _said(job, ended, outcome.phase, states, now)
+
+
+def described(job: FineTuneJob, observed: Observed, now: datetime) -> Status:
+    """`job.status` of an unfinished job, with phase and conditions that fit it."""
+    situation = _situation(job, observed, now)
+    waits = State(FALSE, situation.reason, situation.message)
+    prepared = stage_to_run(job.status) is Stage.TRAIN
+    states = {
+        C.PREPARED: _prepared(job.status) if prepared else waits,
+        C.ADMITTED: _admitted(job, observed),
+        C.RUNNING: State(TRUE, situation.reason, situation.message) if situation.phase is Phase.TRAINING else waits,
+        C.SUSPENDED: _suspended(job, situation),
+        C.SUCCEEDED: State(UNKNOWN, Reason.IN_PROGRESS, situation.message),
+        C.FINISHED: State(FALSE, Reason.IN_PROGRESS),
+        C.RECONCILING: _reconciling(job.status, situation),
+        C.STALLED: State(FALSE, Reason.IN_PROGRESS),
+    }
+    return _said(job, job.status.model_copy(update={"failure": None}), situation.phase, states, now)
+
+
+def invalid(metadata: Metadata, status: Status, failure: Failure, now: datetime) -> Status:
+    """For a spec that cannot be read. Not the end: with a corrected spec, or a newer operator, it goes on from here."""
+    outcome = Outcome.failed(failure)
+    states = {C.STALLED: State(TRUE, outcome.reason, outcome.message), C.RECONCILING: State(FALSE, outcome.reason)}
+    phase = Phase.FAILED if status.start_time is None else status.phase
+    return status.model_copy(
+        update={
+            "observed_generation": metadata.generation,
+            "phase": phase,
+            "failure": failure,
+            "conditions": merge(status.conditions, states, generation=metadata.generation, now=now),
+        }
+    )
+
+
+def _situation(job: FineTuneJob, observed: Observed, now: datetime) -> _Situation:
+    status, attempt = job.status, job.status.open_attempt
+    if job.spec.suspend:
+        return _suspension(status, observed)
+    if attempt is None:
+        return _between_attempts(job, observed)
+    child = job_of(attempt, observed)
+    if child is not None and child.suspended:
+        return _Situation(Phase.QUEUED, Reason.QUEUED, _queue_message(child))
+    if child is not None and child.failing:
+        return _Situation(
+            Phase.RESTARTING, Reason.STOPPING, f"Job {child.name} failed; its other pods are being stopped"
+        )
+    if child is None or not runs(child, pods_of(attempt, observed)):
+        missing = waiting(attempt, job.spec, status, observed)
+        return _Situation(_phase_of(attempt.stage, child), missing.reason, missing.message)
+    if attempt.stage is Stage.PREPARE:
+        return _Situation(Phase.PREPARING, Reason.PREPARING, "data and model are being prepared")
+    silent = silent_from(status)
+    if silent is not None and now >= silent:
+        return _Situation(Phase.TRAINING, Reason.TRAINING, "all pods run; rank 0 does not answer at its progress port")
+    return _Situation(Phase.TRAINING, Reason.TRAINING, f"{child.completions} of {child.completions} pods run")
+
+
+def _phase_of(stage: Stage, child: JobObserved | None) -> Phase:
+    if stage is Stage.TRAIN:
+        return Phase.STARTING
+    return Phase.PENDING if child is None else Phase.PREPARING
+
+
+def _suspension(status: Status, observed: Observed) -> _Situation:
+    """Suspended is what a job is when nothing of it holds resources any more."""
+    live = sum(pod.live for pod in observed.pods)
+    if live or not all(job.finished or job.failing for job in observed.jobs):
+        message = f"{live} pods are being stopped"
+        return _Situation(status.phase or Phase.PENDING, Reason.STOPPING, message)
+    return _Situation(Phase.SUSPENDED, Reason.SUSPENDED, "suspended by spec.suspend")
+
+
+def _between_attempts(job: FineTuneJob, observed: Observed) -> _Situation:
+    if not job.status.attempts:
+        return _Situation(Phase.PENDING, Reason.PENDING, "pods of an earlier attempt are being stopped")
+    last = job.status.attempts[-1]
+    ended = f"attempt {last.number} of {last.stage.lower()} ended ({last.cause})"
+    if any(pod.live for pod in observed.pods):
+        return _Situation(Phase.RESTARTING, Reason.STOPPING, f"{ended}; its pods are being stopped")
+    at = starts_at(job)
+    when = f"; the next begins at {at:%H:%M:%S} UTC" if at else ""
+    return _Situation(Phase.RESTARTING, Reason.BACK_OFF, ended + when)
+
+
+def _queue_message(child: JobObserved) -> str:
+    return (
+        f"Job {child.name} waits in queue {child.queue}" if child.queue else f"Job {child.name} is suspended, not by us"
+    )
+
+
+def _admitted(job: FineTuneJob, observed: Observed) -> State:
+    attempt = job.status.open_attempt
+    child = job_of(attempt, observed) if attempt else None
+    if attempt is None or child is None:
+        return State(UNKNOWN, Reason.PENDING)
+    if not child.suspended:
+        return State(TRUE, Reason.ADMITTED if child.queue else Reason.NOT_QUEUED)
+    # Another attempt is another Workload, and it queues behind everybody else's.
+    again = any(each.counted and each.stage is attempt.stage for each in job.status.attempts)
+    return State(FALSE, Reason.REQUEUED_AFTER_FAILURE if again else Reason.QUEUED, _queue_message(child))
+
+
+def _prepared(status: Status) -> State:
+    return State(TRUE, Reason.PREPARED, f"data and model are ready for run {status.run}")
+
+
+def _suspended(job: FineTuneJob, situation: _Situation) -> State:
+    if situation.phase is Phase.SUSPENDED and job.spec.suspend:
+        return State(TRUE, Reason.SUSPENDED, situation.message)
+    if job.spec.suspend:
+        return State(FALSE, Reason.STOPPING, situation.message)
+    return State(FALSE, Reason.NOT_SUSPENDED, "spec.suspend is false")
+
+
+def _reconciling(before: Status, situation: _Situation) -> State:
+    """kstatus takes a job for delivered (Current) once it has run, or is suspended, so that no sync waits for days."""
+    said = condition(before, ConditionType.RECONCILING)
+    has_run = said is not None and said.status is FALSE and said.reason == Reason.STARTED
+    if has_run or situation.phase is Phase.TRAINING:
+        return State(FALSE, Reason.STARTED)
+    if situation.phase is Phase.SUSPENDED:
+        return State(FALSE, Reason.SUSPENDED)
+    return State(TRUE, situation.reason, situation.message)
+
+
+def _said(job: FineTuneJob, status: Status, phase: Phase, states: States, now: datetime) -> Status:
+    generation = job.metadata.generation
+    return status.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": phase,
+            "conditions": merge(status.conditions, states, generation=generation, now=now),
+        }
+    )

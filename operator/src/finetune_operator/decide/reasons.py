@@ -1,0 +1,49 @@
+"""Every reason that a condition or a failure of the operator's own carries. Those of the trainer come in its Result."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    # Where an unfinished job is.
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    QUEUED = "Queued"
+    REQUEUED_AFTER_FAILURE = "RequeuedAfterFailure"
+    STARTING = "Starting"
+    TRAINING = "Training"
+    STOPPING = "Stopping"
+    BACK_OFF = "BackOff"
+    SUSPENDED = "Suspended"
+    # Why the pods of an attempt do not run yet.
+    REFUSED = "Refused"
+    NAME_TAKEN = "NameTaken"
+    NO_PODS = "NoPods"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL = "ImagePull"
+    CONTAINER_CONFIG = "ContainerConfig"
+    # What is settled.
+    PREPARED = "Prepared"
+    ADMITTED = "Admitted"
+    NOT_QUEUED = "NotQueued"
+    STARTED = "Started"
+    NOT_SUSPENDED = "NotSuspended"
+    IN_PROGRESS = "InProgress"
+    # How a job ends.
+    COMPLETED = "Completed"
+    REUSED = "Reused"
+    CANCELLED = "Cancelled"
+    INVALID_SPEC = "InvalidSpec"
+    OUTPUT_EXISTS = "OutputExists"
+    QUEUE_DEADLINE = "QueueDeadline"
+    START_DEADLINE = "StartDeadline"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    RESTARTS_SPENT = "RestartsSpent"
+    NO_PROGRESS = "NoProgress"
+    # Why an attempt ended, where its pods do not say.
+    OUT_OF_MEMORY = "OutOfMemory"
+    EVICTED = "Evicted"
+    DISRUPTED = "Disrupted"
+    NODE_LOST = "NodeLost"
+    DELETED = "Deleted"
+    CRASHED = "Crashed"
+    RESULT_UNREADABLE = "ResultUnreadable"

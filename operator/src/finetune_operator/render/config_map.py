@@ -1,0 +1,33 @@
+"""The ConfigMap of an attempt: the spec as it stood when the attempt was decided, never to change."""
+
+from __future__ import annotations
+
+import json
+
+from finetune_api.contract import SNAPSHOT_FILE, Stage
+from finetune_api.job import FineTuneJob
+from finetune_api.result import Prepared
+from finetune_api.snapshot import Snapshot
+from finetune_api.status import Attempt
+from finetune_operator.apply import Manifest
+from finetune_operator.render.names import metadata
+
+
+def config_map(job: FineTuneJob, attempt: Attempt) -> Manifest:
+    """For a train attempt `job.status` holds, under the same names, what prepare said."""
+    snapshot = Snapshot(
+        name=job.metadata.name,
+        namespace=job.metadata.namespace,
+        uid=job.metadata.uid,
+        stage=attempt.stage,
+        attempt=attempt.number,
+        spec=job.spec,
+        prepared=Prepared.parse(job.status.to_json(), ignore_unknown=True) if attempt.stage is Stage.TRAIN else None,
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(job, attempt),
+        "immutable": True,
+        "data": {SNAPSHOT_FILE: json.dumps(snapshot.to_json(), indent=1, sort_keys=True)},
+    }

@@ -1,0 +1,150 @@
+"""What the pods of both stages have in common: identity, security, volumes, environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetune_api.contract import (
+    CONTAINER,
+    MOUNT_SCRATCH,
+    MOUNT_SNAPSHOT,
+    PORT_NAME_PROGRESS,
+    PORT_PROGRESS,
+    SECRET_KEYS,
+    SNAPSHOT_FILE,
+    TERMINATION_LOG,
+    Env,
+)
+from finetune_api.job import FineTuneJob
+from finetune_api.spec import Storage
+from finetune_api.status import Attempt
+from finetune_operator.render.names import labels
+from finetune_operator.settings import PodDefaults, Settings
+
+_USER = 65532
+_OPTIONAL_SECRET_KEYS = ("sessionToken",)
+_MOUNT_TMP = "/tmp"
+_NODE_TROUBLE = [
+    # The default of 300 s is five minutes of a gang waiting for a node that is gone.
+    {"key": f"node.kubernetes.io/{trouble}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+    for trouble in ("not-ready", "unreachable")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What one stage's pods have beyond that."""
+
+    env: Sequence[dict[str, Any]] = ()
+    ports: Sequence[dict[str, Any]] = ()
+    limits: dict[str, str] = field(default_factory=dict)
+    volumes: Sequence[dict[str, Any]] = ()
+    mounts: Sequence[dict[str, Any]] = ()
+    tolerations: Sequence[dict[str, Any]] = ()
+    spec: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the pod's spec."""
+
+
+def pod_template(
+    job: FineTuneJob, attempt: Attempt, settings: Settings, resources: PodDefaults, extras: Extras
+) -> dict[str, Any]:
+    """Fits Pod Security `restricted`; the API server's credentials are not in it."""
+    workers = job.spec.workers
+    identity = {"serviceAccountName": workers.service_account_name} if workers.service_account_name else {}
+    return {
+        "metadata": {
+            "labels": {**job.spec.pod_metadata.labels, **labels(job.metadata, attempt)},
+            "annotations": dict(job.spec.pod_metadata.annotations),
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            **identity,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": settings.grace_seconds,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": _USER,
+                "runAsGroup": _USER,
+                "fsGroup": _USER,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "tolerations": [*_NODE_TROUBLE, *extras.tolerations],
+            "containers": [_container(job, attempt, settings, resources, extras)],
+            "volumes": [
+                {"name": "snapshot", "configMap": {"name": attempt.job_name}},
+                {"name": "scratch", "emptyDir": {"sizeLimit": resources.scratch}},
+                {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+                *extras.volumes,
+            ],
+            **extras.spec,
+        },
+    }
+
+
+def _container(
+    job: FineTuneJob, attempt: Attempt, settings: Settings, resources: PodDefaults, extras: Extras
+) -> dict[str, Any]:
+    requests = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": resources.scratch}
+    return {
+        "name": CONTAINER,
+        "image": job.spec.workers.image or settings.trainer_image,
+        "command": ["python", "-m", "finetune_trainer", attempt.stage.lower()],
+        "env": [*_environment(), *_storage_environment(job.spec.storage), *extras.env],
+        "ports": [{"name": PORT_NAME_PROGRESS, "containerPort": PORT_PROGRESS, "protocol": "TCP"}, *extras.ports],
+        # No CPU limit: throttling one rank slows them all.
+        "resources": {"requests": requests, "limits": {"memory": resources.memory, **extras.limits}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "terminationMessagePath": TERMINATION_LOG,
+        # Not FallbackToLogsOnError: a status holds no log text, and only a Result can be read from it.
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": "snapshot", "mountPath": MOUNT_SNAPSHOT, "readOnly": True},
+            {"name": "scratch", "mountPath": MOUNT_SCRATCH},
+            {"name": "tmp", "mountPath": _MOUNT_TMP},
+            *extras.mounts,
+        ],
+    }
+
+
+def variable(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "value": value}
+
+
+def _environment() -> list[dict[str, Any]]:
+    return [
+        variable(Env.SNAPSHOT, f"{MOUNT_SNAPSHOT}/{SNAPSHOT_FILE}"),
+        variable(Env.SCRATCH, MOUNT_SCRATCH),
+        variable(Env.RESULT, TERMINATION_LOG),
+        variable(Env.PROGRESS_PORT, str(PORT_PROGRESS)),
+        {"name": Env.POD_NAME.value, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        # The root file system is read-only; caches of libraries go to the node's disk.
+        variable("HOME", MOUNT_SCRATCH),
+        variable("TMPDIR", _MOUNT_TMP),
+        # Whatever is loaded was resolved and verified by prepare; nothing is fetched behind its back.
+        variable("HF_HUB_OFFLINE", "1"),
+        variable("PYTHONUNBUFFERED", "1"),
+    ]
+
+
+def _storage_environment(storage: Storage) -> list[dict[str, Any]]:
+    env = []
+    if storage.endpoint is not None:
+        env.append(variable("AWS_ENDPOINT_URL_S3", storage.endpoint))
+    if storage.region is not None:
+        env.append(variable("AWS_REGION", storage.region))
+    if storage.secret_name is not None:
+        # Key by key: envFrom would let a Secret set any variable, PYTHONPATH among them.
+        for key, name in SECRET_KEYS.items():
+            reference: dict[str, Any] = {"name": storage.secret_name, "key": key}
+            if key in _OPTIONAL_SECRET_KEYS:
+                reference["optional"] = True
+            env.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
+    return env
