@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from conformance import CASES, Case
 from local_world import LocalWorld, local_cluster
 

@@ -73,13 +73,18 @@ def step(job: Body, pods: Sequence[Body], *, now: str, suffix: Callable[[], str]
         status.setdefault("startTime", now)
         taken = indexes | {_index(pod) for pod in (*active, *terminating)}
         create = tuple(_pod(job, index, suffix()) for index in range(spec["completions"]) if index not in taken)
-    status |= {
+    counts = {
         "active": len(active) + len(create) - len(stop),
-        "ready": sum(_is_ready(pod) for pod in active),
-        "terminating": len(terminating) + len(stop),
         "succeeded": len(indexes),
         "failed": failed,
         "completedIndexes": ",".join(str(index) for index in sorted(indexes)),
+    }
+    status = {key: value for key, value in status.items() if key not in counts}
+    # As the API server encodes them: these are left out while they are zero, the next ones are not.
+    status |= {key: value for key, value in counts.items() if value}
+    status |= {
+        "ready": sum(_is_ready(pod) for pod in active),
+        "terminating": len(terminating) + len(stop),
         "uncountedTerminatedPods": {},
     }
     return Step(status=status, create=create, delete=stop, counted=uncounted)
