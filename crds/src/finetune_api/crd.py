@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from finetune_api.contract import GROUP, KIND, PLURAL, VERSION
-from finetune_api.job import FineTuneJob
+from finetune_api.job import Metadata
 from finetune_api.mutability import Mutability, transition_rules
-from finetune_api.rules import with_rules
+from finetune_api.rules import CEL_KEY
 from finetune_api.schema import NotExpressible, Schema, structural
 from finetune_api.spec import Spec
 from finetune_api.status import Status
@@ -83,19 +83,19 @@ def custom_resource_definition() -> dict[str, Any]:
 
 
 def _object_schema() -> Schema:
-    schema = {
+    metadata = structural(Metadata, authored=False)
+    return {
         "type": "object",
         "description": "Fine-tunes a Mistral model on raw data and publishes it with its reports.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            # Declared only for the path of the rule about it.
-            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
+            # Of the metadata, a CRD may speak of the name alone.
+            "metadata": {"type": "object", "properties": {"name": metadata["properties"]["name"]}},
             "spec": structural(Spec, authored=True),
             # kstatus takes an object without an observed generation for one that is ready: flux2#4346.
             "status": {**structural(Status, authored=False), "default": {"observedGeneration": -1}},
         },
+        CEL_KEY: transition_rules(mutability()),
     }
-    ruled = with_rules(schema, FineTuneJob.rules)
-    return {**ruled, "x-kubernetes-validations": [*ruled["x-kubernetes-validations"], *transition_rules(mutability())]}

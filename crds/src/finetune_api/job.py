@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -11,17 +10,9 @@ from pydantic import ConfigDict
 
 from finetune_api.contract import API_VERSION, KIND
 from finetune_api.model import Model
-from finetune_api.rules import Rule
 from finetune_api.spec import Spec
 from finetune_api.status import Status
-
-NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-"""A job's name is the start of its children's names, one of which is a DNS label."""
-NAME_MAX_LENGTH = 40
-
-
-def _is_name(name: str) -> bool:
-    return len(name) <= NAME_MAX_LENGTH and re.fullmatch(NAME_PATTERN, name) is not None
+from finetune_api.strings import JobName
 
 
 class Metadata(Model):
@@ -29,7 +20,7 @@ class Metadata(Model):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: str
+    name: JobName
     namespace: str = "default"
     uid: str = ""
     generation: int = 1
@@ -46,18 +37,6 @@ class FineTuneJob(Model):
     metadata: Metadata
     spec: Spec
     status: Status = Status()
-
-    rules = (
-        Rule(
-            cel=f"size(self.metadata.name) <= {NAME_MAX_LENGTH} && self.metadata.name.matches('{NAME_PATTERN}')",
-            message=(
-                f"must be at most {NAME_MAX_LENGTH} lower-case letters, digits and '-', "
-                "begin with a letter and not end with '-'"
-            ),
-            holds=lambda job: _is_name(job.metadata.name),
-            field="metadata.name",
-        ),
-    )
 
     @classmethod
     def observed(cls, body: Mapping[str, Any]) -> FineTuneJob:

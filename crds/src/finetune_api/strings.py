@@ -31,6 +31,15 @@ _URI_MESSAGE: Final = (
 )
 _NAME_MESSAGE: Final = "must be the name of an object: lower-case letters, digits, '-' and '.'"
 
+JobName = Annotated[
+    str,
+    StringConstraints(max_length=40),
+    matching(
+        r"[a-z]([-a-z0-9]*[a-z0-9])?",
+        "must be lower-case letters, digits and '-', begin with a letter and not end with '-'",
+    ),
+]
+"""Of a FineTuneJob: its children's names begin with it, and one of them is a DNS label."""
 Name = Annotated[str, StringConstraints(max_length=253), matching(_DNS_NAME, _NAME_MESSAGE)]
 """Of a Kubernetes object in the job's namespace."""
 QueueName = Annotated[str, StringConstraints(max_length=63), matching(_DNS_NAME, _NAME_MESSAGE)]
@@ -86,12 +95,12 @@ LabelValue = Annotated[
 ]
 AnnotationValue = Annotated[str, StringConstraints(max_length=1024)]
 
-_KEYS: Final = keys_matching(
+LABEL_KEYS: Final = keys_matching(
     _LABEL_KEY, max_length=253, message="must have keys such as team or example.com/team, at most 253 characters long"
 )
 _UNRESERVED: Final = keys_not_starting(
     f"{GROUP}/", "batch.kubernetes.io/", "kueue.x-k8s.io/", "job-name", "controller-uid"
 )
-NodeLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _KEYS]
-PodLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _KEYS, _UNRESERVED]
-PodAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), _KEYS, _UNRESERVED]
+NodeLabels = Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS]
+PodLabels = Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS, _UNRESERVED]
+PodAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), LABEL_KEYS, _UNRESERVED]
