@@ -24,16 +24,21 @@ _VOLUMES = ("configMap", "emptyDir")
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """Where one pod's files lie."""
+    """Where one pod's files lie. Names are short, for a socket's path may have 107 bytes and lies in a volume."""
 
     path: Path
 
     @property
     def termination_log(self) -> Path:
-        return self.path / "termination-log"
+        return self.path / ".termination-log"
+
+    @property
+    def session(self) -> Path:
+        """Record of the pod's processes."""
+        return self.path / ".session.json"
 
     def volume(self, name: str) -> Path:
-        return self.path / "volumes" / name
+        return self.path / name
 
 
 def check(template: Body, *, num_pods: int, gpu_resource: str, num_gpus: int) -> None:

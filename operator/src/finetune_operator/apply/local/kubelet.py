@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import signal
+import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Callable
 from datetime import datetime
@@ -41,7 +42,7 @@ class Kubelet:
         Returns how many pods it ended.
         """
         pods, logs = self._machine.folder / "pods", self._machine.folder / "logs"
-        ended = processes.end_leftovers(sorted(pods.glob("*/process.json")), shim.descendants)
+        ended = processes.end_leftovers(sorted(pods.glob("*/.session.json")), shim.descendants)
         shutil.rmtree(pods, ignore_errors=True)
         pods.mkdir(parents=True)
         logs.mkdir(exist_ok=True)
@@ -81,7 +82,7 @@ class Kubelet:
             shutil.rmtree(self._folder(body["metadata"]["name"]).path, ignore_errors=True)
 
     def _folder(self, pod: str) -> Folder:
-        return Folder(path=self._machine.folder / "pods" / pod)
+        return Folder(path=self._machine.folder / "pods" / pod.rpartition("-")[2])
 
     async def _run(self, ref: Ref, uid: str) -> None:
         try:
@@ -118,8 +119,7 @@ class Kubelet:
         container.make_files(pod, folder, config_maps)
         with self.log(ref.name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                self._machine.python,
-                *("-I", "-S", shim.__file__),
+                *(sys.executable, "-I", "-S", shim.__file__),
                 *container.command(spec["containers"][0], self._machine.python),
                 stdin=PIPE,
                 stdout=log,
@@ -135,7 +135,7 @@ class Kubelet:
                 start_new_session=True,
             )
         if session := processes.session_of(process.pid):
-            session.write(folder.path / "process.json")
+            session.write(folder.session)
         return process
 
     async def _wait(self, ref: Ref, uid: str, process: Process) -> int:

@@ -23,7 +23,7 @@ class Machine:
     folder: Path
     """For the pods' files and logs."""
     python: str
-    """Interpreter that stands in for the image's; the trainer is installed beside it."""
+    """Interpreter that stands in for the image's, with the trainer installed."""
     environ: Mapping[str, str]
     """Stands in for the image's environment and for Secrets."""
     gpus: tuple[str, ...] = ()

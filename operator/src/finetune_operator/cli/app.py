@@ -1,0 +1,42 @@
+"""The verbs and their options. A verb's own module is imported only when it is called, so that help is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="finetune",
+    help="Fine-tune Mistral models from one manifest: on this machine, or with finetune-operator in a cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    job: Annotated[Path, typer.Argument(help="Manifest of one FineTuneJob.")],
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Folder for logs and scratch files. [default: finetune-operator/runs in the user's cache]"),
+    ] = None,
+) -> None:
+    """Run a FineTuneJob on this machine, without a cluster; called again, resume it from its last checkpoint."""
+    from finetune_operator.cli.run import run as run_job
+
+    raise typer.Exit(run_job(job, state=state, environ=dict(os.environ), python=sys.executable))
+
+
+@app.command()
+def validate(
+    jobs: Annotated[list[Path], typer.Argument(help="Manifests.")],
+) -> None:
+    """Find everything that is wrong with manifests and can be known without a cluster."""
+    from finetune_operator.cli.validate import validate as validate_files
+
+    raise typer.Exit(validate_files(jobs))

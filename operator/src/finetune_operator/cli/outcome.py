@@ -1,0 +1,89 @@
+"""What a finished job is told to a person with: rows, losses, answers before and after, and where everything lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune_api.job import FineTuneJob
+from finetune_operator.cli.view import duration, rows
+
+_LONGEST_ANSWER = 300
+_NUM_SAMPLES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One test row and how the model answers it."""
+
+    prompt: str
+    expected: str
+    before: str
+    after: str
+
+
+def success(job: FineTuneJob, samples: tuple[Sample, ...]) -> Iterator[tuple[str, str]]:
+    """(heading, text) of each line; a line that goes on has no heading."""
+    status = job.status
+    if status.start_time and status.finish_time:
+        yield "Finished", f"in {duration((status.finish_time - status.start_time).total_seconds())}"
+    if status.data is not None:
+        yield "Rows", rows(status.data)
+    metrics = status.metrics
+    if metrics is not None and metrics.test_loss is not None:
+        before = "not measured" if metrics.base_test_loss is None else f"{metrics.base_test_loss:.3f}"
+        yield "Test loss", f"{before} before, {metrics.test_loss:.3f} after (nats per answer token)"
+    for number, sample in enumerate(samples, start=1):
+        yield "", ""
+        yield f"Test row {number}", _shorten(sample.prompt)
+        yield "expected", _shorten(sample.expected)
+        yield "before", _shorten(sample.before)
+        yield "after", _shorten(sample.after)
+    if status.artifacts is not None:
+        yield "", ""
+        yield "Model", local(status.artifacts.model_uri)
+        yield "Report", local(status.artifacts.report_uri)
+
+
+def failure(job: FineTuneJob, log: Path | None) -> Iterator[tuple[str, str]]:
+    """(heading, text) of each line."""
+    status = job.status
+    found = status.failure
+    if found is not None:
+        yield "Failed", f"{found.message} ({found.reason})"
+        if found.field is not None:
+            yield "Change", found.field
+        for number, place in enumerate(found.places):
+            yield "Places" if number == 0 else "", place
+    else:
+        yield (status.phase or "Failed"), ""
+    if log is not None:
+        yield "Log", str(log)
+
+
+def read_samples(job: FineTuneJob) -> tuple[Sample, ...]:
+    """The first rows of the run's report; none when it lies in S3, which this command does not read."""
+    uri = f"{job.spec.output.uri}/runs/{job.status.run}/reports/samples.json"
+    if not uri.startswith("file://"):
+        return ()
+    try:
+        found: list[dict[str, Any]] = json.loads(Path(local(uri)).read_text())["samples"]
+    except FileNotFoundError:  # generateRows: 0
+        return ()
+    return tuple(
+        Sample(prompt=row["prompt"], expected=row["expected"], before=row["before"], after=row["after"])
+        for row in found[:_NUM_SAMPLES]
+    )
+
+
+def local(uri: str) -> str:
+    """A path where the URI is one."""
+    return uri.removeprefix("file://")
+
+
+def _shorten(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LONGEST_ANSWER else f"{flat[:_LONGEST_ANSWER]} …"
