@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,35 +30,44 @@ class BuildFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Module:
-    """One Go module under tests/kubernetes/binaries, and the commands that its one binary answers to."""
+    """A Go module under tests/kubernetes/binaries: the packages to build, each a binary of its last path element,
+    and the commands to link to the module's own one, which chooses by the name that it is called by."""
 
     name: str
-    package: str
-    commands: tuple[str, ...]
-    ldflags: str = "-s -w"
+    packages: tuple[str, ...]
+    links: tuple[str, ...] = ()
+    ldflags: str = ""
 
     @property
     def folder(self) -> Path:
         return _MODULES / self.name
 
+    @property
+    def commands(self) -> tuple[str, ...]:
+        return (*self.links, *(package.rpartition("/")[2] for package in self.packages if package != "."))
+
+    @property
+    def build(self) -> tuple[str, ...]:
+        """Arguments of `go`, but for the output."""
+        return ("build", "-trimpath", f"-ldflags=-s -w {self.ldflags}".rstrip(), *self.packages)
+
     def key(self) -> str:
         """Changes with the versions, the sources and the way of building, and with nothing else."""
-        digest = hashlib.sha256(" ".join((self.package, self.ldflags, *self.commands)).encode())
+        digest = hashlib.sha256("\0".join((*self.build, *self.links)).encode())
         for source in sorted(self.folder.glob("*")):
             digest.update(source.read_bytes())
         return digest.hexdigest()[:12]
 
 
-# In this order they are built: the S3 server is small and the first that is wanted.
-VERSITYGW = Module("versitygw", "github.com/versity/versitygw/cmd/versitygw", ("versitygw",))
-CONTROL_PLANE = Module(
-    "controlplane",
-    ".",
+VERSITYGW = Module("versitygw", ("github.com/versity/versitygw/cmd/versitygw",))
+KUBERNETES = Module(
+    "kubernetes",
+    (".", "sigs.k8s.io/kwok/cmd/kwok"),
     ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
-    f"-s -w -X {_VERSION}.gitVersion=v1.36.3 -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36",
+    f"-X {_VERSION}.gitVersion=v1.36.3 -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36",
 )
-KWOK = Module("kwok", "sigs.k8s.io/kwok/cmd/kwok", ("kwok",))
-MODULES = (VERSITYGW, CONTROL_PLANE, KWOK)
+# The S3 server is small and the first that is wanted.
+MODULES = (VERSITYGW, KUBERNETES)
 
 
 def cache_folder(env: Mapping[str, str]) -> Path:
@@ -66,7 +75,7 @@ def cache_folder(env: Mapping[str, str]) -> Path:
     return Path(cache) / "finetune-operator" / "binaries"
 
 
-def find(module: Module, needed: tuple[str, ...], env: Mapping[str, str]) -> Path | None:
+def find(module: Module, needed: Sequence[str], env: Mapping[str, str]) -> Path | None:
     """The folder that holds every needed command: KUBEBUILDER_ASSETS, the convention of controller tests,
     or the cache; None when both lack one."""
     candidates = [cache_folder(env) / f"{module.name}-{module.key()}"]
@@ -80,7 +89,7 @@ def find(module: Module, needed: tuple[str, ...], env: Mapping[str, str]) -> Pat
 
 def ensure(
     module: Module,
-    needed: tuple[str, ...],
+    needed: Sequence[str],
     env: Mapping[str, str],
     say: Callable[[str], None],
 ) -> Path:
@@ -119,10 +128,9 @@ def _build(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{module.name}-") as scratch:
         folder = Path(scratch) / "built"
         folder.mkdir()
-        binary = folder / module.commands[0]
         # cgo off: the machine may have no C compiler, and nothing here needs one.
         done = subprocess.run(
-            ["nice", go, "build", "-trimpath", "-ldflags", module.ldflags, "-o", binary, module.package],
+            ["nice", go, module.build[0], f"-o={folder}/", *module.build[1:]],
             cwd=module.folder,
             env={**env, "CGO_ENABLED": "0"},
             capture_output=True,
@@ -130,8 +138,8 @@ def _build(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -
         )
         if done.returncode != 0:
             raise BuildFailed(f"building {module.name} failed: {done.stderr.strip()[-2000:]}")
-        for command in module.commands[1:]:
-            (folder / command).symlink_to(module.commands[0])
+        for link in module.links:
+            (folder / link).symlink_to(module.name)
         folder.rename(target)
     say(f"{module.name} built in {time.monotonic() - started:.0f} s")
     return target

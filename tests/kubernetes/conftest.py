@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from binaries import CONTROL_PLANE, KWOK
+from binaries import KUBERNETES
 from cluster import API_COMMANDS, CONTROLLER_COMMANDS, ApiServer, ControlPlane
 from cluster_job import ClusterJob
 from cluster_operator import Operator
@@ -22,7 +22,7 @@ _NODES = 4
 @pytest.fixture(scope="session")
 def api_server(binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """Tier *api*: etcd and kube-apiserver, with no controller behind them."""
-    server = ApiServer(binaries(CONTROL_PLANE, *API_COMMANDS), tmp_path_factory.mktemp("cluster"))
+    server = ApiServer(binaries(KUBERNETES, *API_COMMANDS), tmp_path_factory.mktemp("cluster"))
     try:
         server.start()
         yield server
@@ -33,8 +33,8 @@ def api_server(binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def control_plane(api_server: ApiServer, binaries: Callable[..., Path]) -> Iterator[ControlPlane]:
     """Tier *controlplane*: controllers, scheduler and kwok's nodes on the same API server."""
-    plane = ControlPlane(api_server, binaries(CONTROL_PLANE, *CONTROLLER_COMMANDS))
-    kwok = Kwok(api_server, binaries(KWOK), _NODES)
+    plane = ControlPlane(api_server, binaries(KUBERNETES, *CONTROLLER_COMMANDS))
+    kwok = Kwok(api_server, binaries(KUBERNETES, "kwok"), _NODES)
     try:
         plane.start()
         kwok.start()
