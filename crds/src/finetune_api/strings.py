@@ -42,6 +42,9 @@ JobName = Annotated[
 """Of a FineTuneJob: its children's names begin with it, and one of them is a DNS label."""
 Name = Annotated[str, StringConstraints(max_length=253), matching(_DNS_NAME, _NAME_MESSAGE)]
 """Of a Kubernetes object in the job's namespace."""
+NamespaceName = Annotated[
+    str, StringConstraints(max_length=63), matching(_DNS_LABEL, "must be lower-case letters, digits and '-'")
+]
 QueueName = Annotated[str, StringConstraints(max_length=63), matching(_DNS_NAME, _NAME_MESSAGE)]
 """A name that becomes the value of a label, which is shorter."""
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
