@@ -48,7 +48,8 @@ def in_words(error: ErrorDetails, known: Collection[str]) -> str:
         key, sentence = _BOUNDS[kind]
         bound = error["ctx"][key]
         if key == "expected":
-            return f"{sentence.format(bound.replace("'", ''))}, not {_seen(error['input'])}"
+            choices = bound.replace("'", "")
+            return f"{sentence.format(choices)}, not {_seen(error['input'])}"
         if key == "min_length" and bound == 1:
             return "must not be empty"
         return sentence.format(f"{bound:g}" if isinstance(bound, float) else bound)
