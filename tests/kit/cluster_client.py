@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -41,6 +41,7 @@ PODS = Resource("v1", "pods")
 SERVICES = Resource("v1", "services")
 CONFIG_MAPS = Resource("v1", "configmaps")
 EVENTS = Resource("v1", "events")
+RESOURCE_QUOTAS = Resource("v1", "resourcequotas")
 JOBS = Resource("batch/v1", "jobs")
 FINETUNE_JOBS = Resource("finetune.dev/v1alpha1", "finetunejobs")
 
@@ -93,6 +94,12 @@ class Client:
         query = f"?labelSelector={selector}" if selector else ""
         items: list[Manifest] = self.request("GET", resource.path(namespace) + query)["items"]
         return items
+
+    def history(self, resource: Resource, namespace: str, since: str) -> Sequence[Manifest]:
+        """Every version of every object after this resourceVersion, replayed by a watch."""
+        query = f"?watch=true&resourceVersion={since}&timeoutSeconds=1"
+        response = self._http.request("GET", self._url + resource.path(namespace) + query)
+        return [json.loads(line)["object"] for line in response.data.splitlines()]
 
     def patch(self, resource: Resource, namespace: str, name: str, change: Manifest, subresource: str = "") -> Manifest:
         return self.request("PATCH", resource.path(namespace, name, subresource), change, MERGE_PATCH)

@@ -40,7 +40,8 @@ class ClusterJob:
         return body | {"metadata": {"name": self.name, "namespace": self.namespace}}
 
     def create(self, fates: Mapping[tuple[Stage, int], Exit], **spec: Any) -> None:
-        self.client.create(FINETUNE_JOBS, self.manifest(fates, **spec))
+        created = self.client.create(FINETUNE_JOBS, self.manifest(fates, **spec))
+        self._created_at: str = created["metadata"]["resourceVersion"]
 
     def change(self, **spec: Any) -> None:
         self.client.patch(FINETUNE_JOBS, self.namespace, self.name, {"spec": spec})
@@ -58,6 +59,12 @@ class ClusterJob:
         assert body is not None
         uid: str = body["metadata"]["uid"]
         return uid
+
+    @property
+    def versions(self) -> list[FineTuneJob]:
+        """Every version of the object since it was created."""
+        replayed = self.client.history(FINETUNE_JOBS, self.namespace, self._created_at)
+        return [FineTuneJob.observed(body) for body in replayed]
 
     @property
     def status(self) -> Status:

@@ -54,9 +54,22 @@ PUBLISHED = Published(
 )
 
 
+BAD_ROWS = Failure(
+    reason="TooManyBadRows",
+    message="7 of 100 rows are not valid: repair them or raise maxBadRowPercent",
+    field="spec.data.maxBadRowPercent",
+    places=("s3://raw/tickets.jsonl:3",),
+)
+
+
 def prepared(attempt: int = 1) -> Exit:
     """Data and model are ready."""
     return _exit(ExitCode.DONE, Result(stage=Stage.PREPARE, attempt=attempt, prepared=PREPARED))
+
+
+def bad_rows() -> Exit:
+    """The data is not worth a GPU."""
+    return _exit(ExitCode.BAD_ROWS, Result(stage=Stage.PREPARE, attempt=1, failure=BAD_ROWS))
 
 
 def reused() -> Exit:
@@ -68,11 +81,6 @@ def reused() -> Exit:
 def published(attempt: int = 1) -> Exit:
     """The model is published."""
     return _exit(ExitCode.DONE, Result(stage=Stage.TRAIN, attempt=attempt, published=PUBLISHED, checkpoint_step=300))
-
-
-def failed(stage: Stage, code: ExitCode, failure: Failure, attempt: int = 1) -> Exit:
-    """The stage gave up and knows why."""
-    return _exit(code, Result(stage=stage, attempt=attempt, failure=failure))
 
 
 def crashed(checkpoint_step: int | None = None, attempt: int = 1) -> Exit:
