@@ -28,8 +28,8 @@ class Settings:
     """Namespaces to watch, separated by commas; empty: all."""
     own_namespace: str = "default"
     """Where the Lease lies."""
-    identity: str = "finetune-operator"
-    """Holder of the Lease: the pod's name."""
+    identity: str = ""
+    """Holder of the Lease: the pod's name, which no two live processes share; empty: a random one."""
     serve_port: int = 8080
     """Of /livez, /readyz and /metrics."""
     serve_host: str = "0.0.0.0"  # noqa: S104 - a probe comes from the kubelet's address
@@ -142,7 +142,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "trainer_image": _matching(r"\S+", "the name of an image"),
     "namespaces": _namespaces,
     "own_namespace": _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "the name of a namespace"),
-    "identity": _matching(r"\S{1,200}", "a word"),
+    "identity": _matching(r"\S{1,128}", "a word"),
     "serve_port": _integer(1, 65535),
     "serve_host": _matching(r"\S+", "an address to listen on"),
     "workers": _integer(1, 100),

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
@@ -109,7 +110,8 @@ class KubeCluster:
         configuration = Configuration()
         try:
             await login(configuration)
-        except (ConfigException, OSError) as error:
+        # TypeError is what the client makes of an empty file.
+        except (ConfigException, OSError, TypeError, yaml.YAMLError) as error:
             raise ValueError(f"no access to a cluster (KUBECONFIG or a pod's service account): {error}") from None
         return cls(configuration, login=login, now=now, identity=identity)
 
@@ -176,10 +178,11 @@ class KubeCluster:
 
     async def post_event(self, about: Body, event: Event) -> None:
         metadata = about["metadata"]
+        logger.info("%s/%s: %s: %s", metadata["namespace"], metadata["name"], event.reason, event.message)
         manifest = {
             "apiVersion": _EVENT,
             "kind": "Event",
-            "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+            "metadata": {"generateName": f"{metadata['name']}-", "namespace": metadata["namespace"]},
             "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "regarding": {
                 "apiVersion": about["apiVersion"],
@@ -200,7 +203,7 @@ class KubeCluster:
         try:
             await self._request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
         except ClusterError as error:
-            logger.warning("%s/%s: event %s not posted: %s", metadata["namespace"], metadata["name"], event, error)
+            logger.warning("%s/%s: event not posted: %s", metadata["namespace"], metadata["name"], error)
 
     async def get_lease(self, namespace: str, name: str) -> Body | None:
         return await self._get(_path(_LEASE, "leases", namespace, name))
@@ -228,7 +231,8 @@ class KubeCluster:
         items: list[dict[str, Any]] = []
         while True:
             page = await self._request("GET", path, query=query, accept=accept)
-            items += page["items"]
+            # An empty list of metadata comes as null.
+            items += page["items"] or ()
             more = page["metadata"].get("continue")
             if not more:
                 return items

@@ -1,0 +1,190 @@
+"""What Kopf does for us: it watches, shows trimmed entries in its indices, and every event only enqueues a key.
+
+Nothing here writes to the cluster: no finalizers, no annotations, no Events of Kopf's. Handlers of kind `on.event`
+are never retried by Kopf, so they must not fail, and all work that can fail happens behind the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import kopf
+
+from finetune_api.contract import GROUP, LABEL_JOB, LABEL_MANAGED, PLURAL, VERSION
+from finetune_operator.apply import Body, ClusterError, Kind, Ref
+from finetune_operator.apply.kube import Connection
+from finetune_operator.settings import Settings
+
+MANAGED = {LABEL_MANAGED: "true"}
+WATCHED: Mapping[Kind, tuple[str, str, str]] = {
+    Kind.FINE_TUNE_JOB: (GROUP, VERSION, PLURAL),
+    Kind.JOB: ("batch", "v1", "jobs"),
+    Kind.POD: ("", "v1", "pods"),
+}
+"""Group, version and plural of each watch."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that is kept of an object."""
+
+    version: str
+    phase: str
+    """`status.phase`, for the metrics."""
+
+
+@dataclass
+class Shown:
+    """What Kopf's indices hold: of each kind, an Entry for each uid."""
+
+    indices: dict[Kind, kopf.Index[str, Entry]] = field(default_factory=dict)
+
+    def versions(self, kind: Kind) -> dict[str, str]:
+        """resourceVersion by uid; empty before the watches have started."""
+        return {uid: entry.version for uid, entry in self._entries(kind)}
+
+    def phases(self, *, without: frozenset[str]) -> Iterator[str]:
+        """Of each FineTuneJob but those `without`, by uid."""
+        return (entry.phase for uid, entry in self._entries(Kind.FINE_TUNE_JOB) if uid not in without)
+
+    def _entries(self, kind: Kind) -> Iterator[tuple[str, Entry]]:
+        index = self.indices.get(kind)
+        for uid in tuple(index or ()):
+            for entry in index[uid] if index is not None else ():
+                yield uid, entry
+
+
+class Listener(Protocol):
+    """Who is told of events besides the queue."""
+
+    def pod_seen(self, pod: Body) -> None: ...
+
+    def pod_gone(self, pod: Body) -> None: ...
+
+
+def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
+    """Kopf as a watcher and nothing else: standalone, silent towards the cluster, quick to notice and to leave."""
+    tuned = kopf.OperatorSettings()
+    tuned.peering.standalone = True
+    tuned.posting.enabled = False
+    # A limit below the number of objects would stop the first listing for ever.
+    tuned.queueing.worker_limit = None
+    tuned.queueing.exit_timeout = 0.5
+    # Otherwise CRDs and namespaces must be readable in the whole cluster.
+    tuned.scanning.disabled = bool(settings.namespaces)
+    tuned.process.ultimate_exiting_timeout = 25
+    tuned.networking.request_timeout = 30
+    tuned.networking.connect_timeout = 5
+    tuned.networking.error_backoffs = (1, 2, 3, 5, 8, 13)
+    tuned.networking.enforce_retry_after = True
+    tuned.watching.server_timeout = 300
+    tuned.watching.client_timeout = 310
+    tuned.watching.connect_timeout = 10
+    tuned.watching.reconnect_backoff = 1
+    tuned.watching.inactivity_timeout = 70
+    tuned.watching.chunk_size = 500
+    for kind in (Kind.JOB, Kind.POD):
+        tuned.watching.label_selectors[WATCHED[kind]] = f"{LABEL_MANAGED}=true"
+    return tuned
+
+
+def registry(
+    *,
+    shown: Shown,
+    enqueue: Callable[[Ref], None],
+    listeners: tuple[Listener, ...],
+    forget: Callable[[str], None],
+    count: Callable[[Kind], None],
+    connection: Callable[[], Awaitable[Connection]],
+) -> kopf.OperatorRegistry:
+    """All handlers. `forget` takes the uid of a FineTuneJob that is gone, `count` the kind of every event."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return connection_info(await connection())
+
+    @kopf.on.startup(registry=handlers)
+    async def startup(**indices: Any) -> None:
+        shown.indices = {kind: indices[kind.plural] for kind in WATCHED}
+
+    for kind, resource in WATCHED.items():
+
+        @kopf.index(*resource, id=kind.plural, registry=handlers)
+        async def index(body: kopf.Body, **_: Any) -> dict[str, Entry]:
+            return {body.metadata["uid"]: Entry(body.metadata["resourceVersion"], body.status.get("phase", ""))}
+
+    @kopf.on.event(*WATCHED[Kind.FINE_TUNE_JOB], registry=handlers)
+    async def fine_tune_job(event: kopf.RawEvent, **_: Any) -> None:
+        count(Kind.FINE_TUNE_JOB)
+        metadata = event["object"]["metadata"]
+        if event["type"] == "DELETED":
+            forget(metadata["uid"])
+        enqueue(Ref(Kind.FINE_TUNE_JOB, metadata["namespace"], metadata["name"]))
+
+    @kopf.on.event(*WATCHED[Kind.JOB], registry=handlers)
+    async def job(event: kopf.RawEvent, **_: Any) -> None:
+        count(Kind.JOB)
+        _enqueue_owner(event["object"], enqueue)
+
+    @kopf.on.event(*WATCHED[Kind.POD], registry=handlers)
+    async def pod(event: kopf.RawEvent, **_: Any) -> None:
+        count(Kind.POD)
+        for listener in listeners:
+            (listener.pod_gone if event["type"] == "DELETED" else listener.pod_seen)(event["object"])
+        _enqueue_owner(event["object"], enqueue)
+
+    return handlers
+
+
+def connection_info(connection: Connection) -> kopf.ConnectionInfo:
+    """Kopf's credentials: the same as those of our own client."""
+    scheme, _, token = (connection.authorization or "").partition(" ")
+    return kopf.ConnectionInfo(
+        server=connection.server,
+        ca_path=connection.ca_file,
+        insecure=not connection.verify,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=connection.certificate_file,
+        private_key_path=connection.key_file,
+    )
+
+
+async def resync(
+    refs: Callable[[], Awaitable[list[Ref]]],
+    enqueue_after: Callable[[Ref, float], None],
+    *,
+    seconds: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    jitter: Callable[[float, float], float] = random.uniform,
+) -> None:
+    """Enqueue every FineTuneJob that the API server lists, every `seconds`, spread over a tenth of that time.
+
+    Events are hints: one that was lost is made up for here.
+    """
+    while True:
+        await sleep(seconds)
+        try:
+            listed = await refs()
+        except ClusterError as error:
+            logger.warning("FineTuneJobs cannot be listed: %s", error)
+            continue
+        for ref in listed:
+            enqueue_after(ref, jitter(0.0, seconds / 10))
+
+
+def _enqueue_owner(body: Body, enqueue: Callable[[Ref], None]) -> None:
+    # Pods are owned by Jobs, so it is the label that names the FineTuneJob. Anybody can write a label:
+    # what follows is only one look too many.
+    metadata = body["metadata"]
+    name = metadata.get("labels", {}).get(LABEL_JOB)
+    if name:
+        enqueue(Ref(Kind.FINE_TUNE_JOB, metadata["namespace"], name))
