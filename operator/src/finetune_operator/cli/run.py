@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import textwrap
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from finetune_api.job import FineTuneJob
@@ -26,6 +26,7 @@ from finetune_operator.cli.view import view_for
 from finetune_operator.settings import Settings
 
 _SETTINGS = Settings(trainer_image="local", progress_seconds=1.0, grace_seconds=30, local_files=True)
+_HEADING_WIDTH = 12
 logger = logging.getLogger(__name__)
 
 
@@ -104,13 +105,20 @@ def _tell(console: Console, ended: Ended, path: Path) -> int:
 
 
 def _print(console: Console, lines: Iterable[tuple[str, str]]) -> None:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for heading, text in lines:
-        table.add_row(heading, Text(text))
+    """Prose is wrapped beside its heading; a path stays whole, to be copied."""
     console.print()
-    console.print(table)
+    indent = " " * _HEADING_WIDTH
+    for heading, text in lines:
+        wrapped = textwrap.wrap(
+            text,
+            console.width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        body = "\n".join(wrapped).removeprefix(indent)
+        console.print(Text.assemble((heading.ljust(_HEADING_WIDTH), "bold"), body), soft_wrap=True)
 
 
 def _pod_environ(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -92,7 +92,8 @@ class LiveView:
     def _row(self, job: FineTuneJob, stage: StageStatus) -> RenderableType:
         text = describe(job, stage, self._clock())
         progress = job.status.progress
-        if stage.stage is not Stage.TRAIN or not progress or not progress.step or not progress.total_steps:
+        is_training = stage.state is StageState.RUNNING and progress is not None and progress.stage is stage.stage
+        if not is_training or progress is None or not progress.step or not progress.total_steps:
             return Text(text)
         row = Table.grid(padding=(0, 2))
         row.add_row(ProgressBar(progress.total_steps, progress.step, width=_BAR_WIDTH), Text(text))

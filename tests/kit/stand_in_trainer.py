@@ -1,0 +1,137 @@
+"""Run in place of `python -m finetune_trainer`: says what the trainer says, within a second and without torch.
+
+`STAND_IN_STEPS` training steps of `STAND_IN_SECONDS` each; the last done one is kept in the output folder as the
+checkpoint. `STAND_IN_FAIL` names a stage that refuses its input, `STAND_IN_STRAY=true` leaves a process behind that has
+left session and group and heeds no SIGTERM; with `STAND_IN_DEAF=true` the pod itself heeds none.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+_RUN = "0123456789abcdef"
+_STRAY = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+def main() -> int:
+    snapshot = json.loads(Path(os.environ["FINETUNE_SNAPSHOT"]).read_text())
+    stage = snapshot["stage"]
+    if os.environ.get("STAND_IN_FAIL") == stage:
+        field, places = "spec.data.sources", ["raw.jsonl:7", "raw.jsonl:9"]
+        failure = {"reason": "NoRows", "message": "No row is left.", "field": field, "places": places}
+        _say(snapshot, failure=failure)
+        return 65
+    if stage == "Prepare":
+        _say(snapshot, prepared=_prepared(snapshot))
+        return 0
+    return _train(snapshot)
+
+
+def _train(snapshot: dict[str, Any]) -> int:
+    output = Path(snapshot["spec"]["output"]["uri"].removeprefix("file://"))
+    checkpoint = output / "checkpoint"
+    rank = int(os.environ["JOB_COMPLETION_INDEX"])
+    num_steps = int(os.environ["STAND_IN_STEPS"])
+    progress = {"stage": "Train", "attempt": snapshot["attempt"], "activity": "Training", "totalSteps": num_steps}
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    print(f"rank {rank} starts at step {first}", flush=True)
+    if os.environ.get("STAND_IN_STRAY") == "true":
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", _STRAY], start_new_session=True)
+    if rank == 0:
+        _serve(progress)
+    for step in range(first + 1, num_steps + 1):
+        time.sleep(float(os.environ["STAND_IN_SECONDS"]))
+        progress |= {"step": step, "loss": 4.0 - step / num_steps, "tokensPerSecond": 512.0, "secondsLeft": 1}
+        if rank == 0:
+            output.mkdir(parents=True, exist_ok=True)
+            checkpoint.with_suffix(".new").write_text(str(step))
+            checkpoint.with_suffix(".new").rename(checkpoint)
+    if rank == 0:
+        _publish(output)
+    _say(snapshot, published=_published(snapshot, num_steps), checkpointStep=num_steps)
+    return 0
+
+
+def _serve(progress: dict[str, Any]) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(progress).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            return
+
+    server = http.server.HTTPServer(("127.0.0.1", int(os.environ["FINETUNE_PROGRESS_PORT"])), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def _publish(output: Path) -> None:
+    reports = output / "runs" / _RUN / "reports"
+    reports.mkdir(parents=True, exist_ok=True)
+    samples = [
+        {"prompt": f"question {number}", "expected": "yes", "before": "maybe", "after": "yes!"} for number in range(5)
+    ]
+    (reports / "samples.json").write_text(json.dumps({"samples": samples}))
+
+
+def _say(snapshot: dict[str, Any], **words: object) -> None:
+    result = {"stage": snapshot["stage"], "attempt": snapshot["attempt"], **words}
+    Path(os.environ["FINETUNE_RESULT"]).write_text(json.dumps(result))
+
+
+def _prepared(snapshot: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": _RUN,
+        "modelDigest": "m" * 16,
+        "dataUri": f"{snapshot['spec']['output']['uri']}/prepared/abc",
+        "dataDigest": "d" * 16,
+        "data": {
+            "files": 1,
+            "rowsRead": 1000,
+            "rowsCleaned": 30,
+            "rowsRejected": 10,
+            "rowsRemoved": 20,
+            "splits": {"train": 790, "validation": 90, "test": 90},
+            "trainTokens": 40000,
+            "trainedTokens": 20000,
+        },
+        "resolved": {
+            "totalSteps": 30,
+            "stepsPerEpoch": 10,
+            "globalBatchSize": 8,
+            "warmupSteps": 1,
+            "precision": "Float32",
+            "targetModules": ["q_proj"],
+        },
+    }
+
+
+def _published(snapshot: dict[str, Any], step: int) -> dict[str, Any]:
+    output = snapshot["spec"]["output"]["uri"]
+    return {
+        "step": step,
+        "epoch": 1,
+        "modelUri": f"{output}/runs/{_RUN}/model",
+        "reportUri": f"{output}/runs/{_RUN}/reports/report.html",
+        "manifestUri": f"{output}/manifest.json",
+        "manifestSha256": "a" * 16,
+        "metrics": {"baseTestLoss": 4.0, "testLoss": 3.0},
+    }
+
+
+if __name__ == "__main__":
+    deaf = os.environ.get("STAND_IN_DEAF") == "true"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: os._exit(143))
+    sys.exit(main())
