@@ -72,6 +72,8 @@ class Manifest(Model):
     step: int
     """Optimizer steps that it holds."""
     epoch: int
+    optimizer_step: int
+    """AdamW's own count: smaller than `step` where updates were skipped."""
     shards: tuple[Shard, ...]
     """By rank of the gang that wrote it."""
     state: dict[str, Any]

@@ -1,0 +1,56 @@
+"""What may go, and in which order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from finetune_trainer.checkpoint.layout import Entry, Head, manifest_key, shard_key
+from finetune_trainer.checkpoint.retention import kept, to_delete
+
+
+def entry(step: int, epoch: int = 1) -> Entry:
+    return Entry(step=step, epoch=epoch, manifest_sha256="0" * 64)
+
+
+def head(*entries: Entry, epoch: int = 1) -> Head:
+    return Head(epoch=epoch, owner="uid", writer="w", renewed=datetime(2026, 1, 1, tzinfo=UTC), checkpoints=entries)
+
+
+def keys(step: int, epoch: int = 1) -> list[str]:
+    return [manifest_key(step, epoch), shard_key(step, epoch, 0), shard_key(step, epoch, 1)]
+
+
+def test_the_newest_are_kept() -> None:
+    assert kept((entry(1), entry(2), entry(3)), 2) == (entry(2), entry(3))
+    assert kept((entry(1),), 2) == (entry(1),)
+
+
+def test_manifests_go_before_shards() -> None:
+    assert to_delete(sorted([*keys(1), *keys(2), *keys(3)]), head(entry(3))) == (
+        manifest_key(1, 1),
+        manifest_key(2, 1),
+        shard_key(1, 1, 0),
+        shard_key(1, 1, 1),
+        shard_key(2, 1, 0),
+        shard_key(2, 1, 1),
+    )
+
+
+def test_what_head_lists_stays() -> None:
+    assert to_delete([*keys(1), *keys(2)], head(entry(1), entry(2))) == ()
+
+
+def test_a_save_that_is_under_way_stays() -> None:
+    assert to_delete([*keys(10), *keys(20)], head(entry(10))) == ()
+
+
+def test_what_an_older_epoch_left_uncommitted_goes_whatever_its_step() -> None:
+    assert to_delete([*keys(10, 1), *keys(30, 1)], head(entry(10, 1), epoch=2)) == tuple(keys(30, 1))
+
+
+def test_a_fenced_writer_deletes_nothing_of_a_newer_epoch() -> None:
+    assert to_delete([*keys(10, 1), *keys(5, 2)], head(entry(10, 1), epoch=1)) == ()
+
+
+def test_other_objects_of_the_run_are_not_its_business() -> None:
+    assert to_delete(["HEAD.json", "published/epoch-0001/manifest.json", "checkpoints/notes.txt"], head(epoch=9)) == ()

@@ -1,0 +1,272 @@
+"""The gang's side of checkpoints: a copy that training waits for, everything else in the background, and the way back.
+
+training thread    save: host copy ┐                                    poll, finish: raise what went wrong
+background thread                  └ shard → storage → gather → rank 0 commits → broadcast
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from finetune_api.contract import ExitCode
+from finetune_trainer.checkpoint.commit import Run, read_manifest
+from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies
+from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Piece, Shard, shard_key
+from finetune_trainer.checkpoint.shards import (
+    HostCopy,
+    optimizer_step_of,
+    partition_of,
+    read_shards,
+    restore,
+    write_shard,
+)
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.gang import TIMEOUT, Gang
+from finetune_trainer.storage import NotFound, Storage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What the background thread needs of one save."""
+
+    step: int
+    state: Mapping[str, Any]
+    optimizer_step: int
+    pieces: tuple[Piece, ...]
+    tensors: Mapping[str, torch.Tensor]
+
+
+class Checkpointer:
+    """Saves and restores one engine. Every public method but `poll` and the properties is collective."""
+
+    def __init__(
+        self, engine: Any, gang: Gang, storage: Storage, run: Run | None, *, scratch: Path, keep_last: int
+    ) -> None:
+        """`run` is rank 0's, as `open_run` gave it; None on the others."""
+        self._engine = engine
+        self._gang = gang
+        self._storage = storage
+        self._run = run
+        self._scratch = scratch
+        self._keep_last = keep_last
+        told = gang.broadcast(None if run is None else {"uri": run.uri, "head": run.head.to_json()})
+        self._uri: str = told["uri"]
+        self._head = Head.parse(told["head"])
+        # Collectives of two threads may not meet in one group.
+        background = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        if not isinstance(background, dist.ProcessGroup):
+            raise RuntimeError("this rank is not in its own gang")
+        self._background = replace(gang, group=background)
+        self._host = HostCopy()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._committed_step: int | None = None
+
+    @property
+    def committed_step(self) -> int | None:
+        """Of the newest checkpoint that exists."""
+        return self._committed_step
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last save is still under way: another would wait for it."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def load(self) -> tuple[int, dict[str, Any]] | None:
+        """Restore the newest checkpoint that is whole: its step and state; None when there is none.
+
+        Raises:
+            StageFailed: `CheckpointsCorrupt`, two in a row are damaged; `CheckpointMismatch`, it is of another model.
+            StoreUnavailable, AccessDenied: as the storage.
+        """
+        corrupt: list[Entry] = []
+        found = None
+        for entry in reversed(self._head.checkpoints):
+            found = self._load_one(entry)
+            if found is not None:
+                break
+            corrupt.append(entry)
+            if len(corrupt) == 2:
+                raise StageFailed(
+                    ExitCode.CHECKPOINTS_CORRUPT,
+                    "CheckpointsCorrupt",
+                    f"the checkpoints of steps {corrupt[1].step} and {corrupt[0].step} under {self._uri} are damaged: "
+                    "look for the cause in the store, then delete that folder to train anew",
+                )
+        if corrupt and self._run is not None:
+            self._run.forget(tuple(corrupt))
+        if found is None:
+            return None
+        self._committed_step = found.step
+        return found.step, found.state
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Checkpoint the engine as it stands after optimizer step `step` ≥ 1, with JSON `state` (rank 0's counts).
+
+        Returns when the state is copied to host memory; where the save before is not done yet, it waits for that first.
+        """
+        self.finish()
+        partition = partition_of(self._engine)
+        snapshot = _Snapshot(step, state, optimizer_step_of(partition), partition.pieces, self._host.take(partition))
+        self._thread = threading.Thread(target=self._store, args=(snapshot,), name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def poll(self) -> None:
+        """Raise what went wrong in the background: Fenced, StoreUnavailable, AccessDenied, a lost peer. Cheap."""
+        if self._error is not None:
+            raise self._error
+        if self._run is not None:
+            self._run.check()
+
+    def finish(self) -> None:
+        """Wait until the last save counts. Raises as `poll`."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self.poll()
+
+    def _store(self, snapshot: _Snapshot) -> None:
+        try:
+            self._store_and_commit(snapshot)
+            self._committed_step = snapshot.step
+        except BaseException as error:  # noqa: BLE001 - handed to the training thread by poll
+            self._error = error
+
+    def _store_and_commit(self, snapshot: _Snapshot) -> None:
+        own_error: Exception | None = None
+        report: dict[str, Any]
+        try:
+            report = {"shard": self._upload(snapshot).to_json(), "optimizerStep": snapshot.optimizer_step}
+        except Exception as error:  # noqa: BLE001 - the others wait in the gather and must hear of it
+            own_error = error
+            report = {"error": f"rank {self._gang.rank}: {error}"}
+        reports = self._background.gather(report)
+        outcome = next((report["error"] for report in reports if "error" in report), None)
+        if outcome is None and self._run is not None:
+            try:
+                self._run.commit(_manifest(snapshot, self._head.epoch, reports), keep_last=self._keep_last)
+            except Exception as error:  # noqa: BLE001 - as above
+                own_error, outcome = error, f"rank 0: {error}"
+        outcome = self._background.broadcast(outcome)
+        if own_error is not None:
+            raise own_error
+        if outcome is not None:
+            raise StageFailed(ExitCode.RETRY, "CheckpointFailed", f"step {snapshot.step} was not saved: {outcome}")
+
+    def _upload(self, snapshot: _Snapshot) -> Shard:
+        key = shard_key(snapshot.step, self._head.epoch, self._gang.rank)
+        path = self._scratch / f"save-{self._gang.rank}.safetensors"
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._need_room(sum(tensor.nbytes for tensor in snapshot.tensors.values()))
+        try:
+            write_shard(path, snapshot.tensors)
+            digest = _sha256(path)
+            size = path.stat().st_size
+            self._storage.upload(path, f"{self._uri}/{key}")
+        finally:
+            path.unlink(missing_ok=True)
+        stored = self._storage.stat(f"{self._uri}/{key}")
+        if stored is None or stored.size != size:
+            raise StageFailed(ExitCode.RETRY, "ShardLost", f"{self._uri}/{key} is not in the store as it was written")
+        return Shard(key=key, size=size, sha256=digest, pieces=snapshot.pieces)
+
+    def _load_one(self, entry: Entry) -> Manifest | None:
+        """Restore this checkpoint on all ranks, or on none: every byte is verified on every rank before one is used."""
+        manifest = self._read_manifest(entry)
+        if manifest is None:
+            return None
+        partition = partition_of(self._engine)
+        try:
+            plan = copies(partition.pieces, [shard.pieces for shard in manifest.shards])
+        except NotCovered as error:
+            raise StageFailed(
+                ExitCode.MISMATCH,
+                "CheckpointMismatch",
+                f"step {entry.step} under {self._uri} is of another model: {error}",
+            ) from error
+        folder = self._scratch / f"restore-{self._gang.rank}"
+        try:
+            paths, problem = self._fetch(manifest, plan, folder)
+            problems = [problem for problem in self._gang.gather(problem) if problem is not None]
+            if problems:
+                log.warning("the checkpoint of step %d is damaged: %s", entry.step, problems[0])
+                return None
+            restore(self._engine, read_shards(partition.num_elements, plan, paths), manifest.optimizer_step)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return manifest
+
+    def _read_manifest(self, entry: Entry) -> Manifest | None:
+        told = None
+        if self._gang.rank == 0:
+            try:
+                told = read_manifest(self._storage, self._uri, entry).to_json()
+            except ValueError as problem:
+                log.warning("the checkpoint of step %d is damaged: %s", entry.step, problem)
+        told = self._gang.broadcast(told)
+        return None if told is None else Manifest.parse(told)
+
+    def _fetch(self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path) -> tuple[dict[int, Path], str | None]:
+        """The shards that the plan reads, as verified files; or what is wrong with one of them."""
+        needed = sorted({copy.shard for copy in plan})
+        folder.mkdir(parents=True, exist_ok=True)
+        self._need_room(sum(manifest.shards[number].size for number in needed))
+        paths = {}
+        for number in needed:
+            shard = manifest.shards[number]
+            path = folder / f"{number}.safetensors"
+            # Twice, for the wire may be at fault.
+            problem = self._fetch_one(shard, path) and self._fetch_one(shard, path)
+            if problem is not None:
+                return {}, problem
+            paths[number] = path
+        return paths, None
+
+    def _fetch_one(self, shard: Shard, path: Path) -> str | None:
+        try:
+            self._storage.download(f"{self._uri}/{shard.key}", path)
+        except NotFound:
+            return f"{shard.key} is missing"
+        if path.stat().st_size != shard.size or _sha256(path) != shard.sha256:
+            return f"{shard.key} is not what was written there"
+        return None
+
+    def _need_room(self, size: int) -> None:
+        free = shutil.disk_usage(self._scratch).free
+        if free < size:
+            raise StageFailed(
+                ExitCode.RETRY,
+                "ScratchFull",
+                f"{size:,} bytes are needed on the scratch volume and {free:,} are free",
+                field="spec.workers.resources.scratch",
+            )
+
+
+def _manifest(snapshot: _Snapshot, epoch: int, reports: list[dict[str, Any]]) -> Manifest:
+    steps = {report["optimizerStep"] for report in reports}
+    if len(steps) != 1:
+        raise RuntimeError(f"the ranks' optimizers count different steps: {steps}")
+    return Manifest(
+        step=snapshot.step,
+        epoch=epoch,
+        optimizer_step=snapshot.optimizer_step,
+        shards=tuple(Shard.parse(report["shard"]) for report in reports),
+        state=dict(snapshot.state),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
