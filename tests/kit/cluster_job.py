@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster_client import (
@@ -10,6 +10,7 @@ from cluster_client import (
     FINETUNE_JOBS,
     JOBS,
     PODS,
+    RESOURCE_QUOTAS,
     SERVICES,
     ApiError,
     Client,
@@ -105,3 +106,14 @@ class ClusterJob:
                 # The Job controller deletes the others once one has failed.
                 if error.status != 404:
                     raise
+
+
+def no_jobs_allowed(job: ClusterJob) -> Callable[[], None]:
+    """Put a quota on the job's namespace that refuses every Job; call what is returned to lift it."""
+    name = "no-jobs"
+    quota = {
+        "metadata": {"name": name, "namespace": job.namespace},
+        "spec": {"hard": {"count/jobs.batch": "0"}},
+    }
+    job.client.create(RESOURCE_QUOTAS, quota)
+    return lambda: job.client.delete(RESOURCE_QUOTAS, job.namespace, name)

@@ -31,8 +31,11 @@ def api_server(binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
-def control_plane(api_server: ApiServer, binaries: Callable[..., Path]) -> Iterator[ControlPlane]:
-    """Tier *controlplane*: controllers, scheduler and kwok's nodes on the same API server."""
+def control_plane(api_server: ApiServer, crd: None, binaries: Callable[..., Path]) -> Iterator[ControlPlane]:
+    """Tier *controlplane*: controllers, scheduler and kwok's nodes on the same API server.
+
+    The CRD comes first: the garbage collector looks for new kinds only every 30 s.
+    """
     plane = ControlPlane(api_server, binaries(KUBERNETES, *CONTROLLER_COMMANDS))
     kwok = Kwok(api_server, binaries(KUBERNETES, "kwok"), _NODES)
     try:
@@ -51,7 +54,7 @@ def crd(api_server: ApiServer) -> None:
 
 
 @pytest.fixture(scope="session")
-def operator(control_plane: ControlPlane, crd: None) -> Iterator[Operator]:
+def operator(control_plane: ControlPlane) -> Iterator[Operator]:
     """The operator, watching every namespace."""
     operator = Operator(control_plane.api)
     try:
