@@ -63,12 +63,14 @@ def wanted(cleaning: Cleaning) -> Repair:
 
 
 def clean_text(text: str, repairs: Repair) -> tuple[str, Repair]:
-    """The repaired text, and which repairs changed it."""
+    """The repaired text, and which repairs changed it; cleaning it again changes nothing."""
     done = Repair.NONE
-    for repair, mend in _REPAIRS:
-        if repair in repairs and (mended := mend(text)) != text:
-            text = mended
-            done |= repair
+    damaged = True
+    while damaged:  # one repair can lay bare what another is for: a mark behind blank lines
+        damaged = False
+        for repair, mend in _REPAIRS:
+            if repair in repairs and (mended := mend(text)) != text:
+                text, done, damaged = mended, done | repair, True
     return text, done
 
 

@@ -80,8 +80,8 @@ def read_rows(stream: BinaryIO, name: str) -> Iterator[RawRow | BadLine]:
             if line is None:
                 yield BadLine(number, f"longer than {MAX_ROW_BYTES >> 20} MiB")
                 continue
-            content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-            if content and not content.isspace():
+            content = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).strip()
+            if content:
                 yield _parse(number, content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise StageFailed(
@@ -109,7 +109,7 @@ def _parse(number: int, line: bytes) -> RawRow | BadLine:
     except UnicodeDecodeError as error:
         return BadLine(number, f"not UTF-8 at byte {error.start + 1}")
     except json.JSONDecodeError as error:
-        return BadLine(number, f"not JSON at column {error.colno}: {error.msg}")
+        return BadLine(number, f"not JSON at column {error.colno}: {error.msg.removesuffix(' at')}")
     except (ValueError, RecursionError) as error:
         return BadLine(number, f"not JSON that can be read: {error}")
     return RawRow(number, value) if isinstance(value, dict) else BadLine(number, "not a JSON object")
