@@ -69,8 +69,9 @@ class MistralConfig(BaseModel):
         theta = fields.pop("rope_theta", None)
         rope = fields.pop("rope_parameters", None)
         fields["rope"] = rope if rope is not None else ({} if theta is None else {"rope_theta": theta})
-        if fields.get("head_dim") is None and fields.get("num_attention_heads"):
-            fields["head_dim"] = fields.get("hidden_size", 0) // fields["num_attention_heads"]
+        hidden, heads = fields.get("hidden_size"), fields.get("num_attention_heads")
+        if fields.get("head_dim") is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+            fields["head_dim"] = hidden // heads
         fields.setdefault("num_key_value_heads", 8)
         return cls.model_validate(fields)
 

@@ -1,0 +1,273 @@
+"""The base model, refused by name when anything is missing or does not fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from finetune_api.contract import ExitCode
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.fingerprint import READ_WHOLE_BYTES
+from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
+from finetune_trainer.storage import AccessDenied, open_storage
+from memory_storage import MemoryStorage
+from tiny_models import TokenizerKind, tiny_model
+
+STORAGE = open_storage()
+
+
+def resolved(folder: Path) -> BaseModel:
+    return resolve(STORAGE, f"file://{folder}")
+
+
+def refusal(folder: Path, call: Callable[[Path], Any] = resolved) -> StageFailed:
+    with pytest.raises(StageFailed) as failed:
+        call(folder)
+    assert failed.value.failure.field == "spec.model.uri"
+    assert failed.value.failure.message.startswith("spec.model.uri: ")
+    return failed.value
+
+
+def edit_weights(folder: Path, edit: Callable[[dict[str, Any]], Any], name: str = "model.safetensors") -> None:
+    tensors = load_file(folder / name)
+    edit(tensors)
+    save_file(tensors, folder / name)
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("kind", TokenizerKind)
+@pytest.mark.parametrize(("tied", "num_shards"), [(True, 1), (False, 3)])
+def test_a_whole_model_is_resolved_with_all_that_has_to_be_downloaded(
+    tmp_path: Path, kind: TokenizerKind, tied: bool, num_shards: int
+) -> None:
+    folder = tiny_model(tmp_path, tokenizer=kind, tied=tied, num_shards=num_shards)
+    (folder / "generation_config.json").write_text("{}")
+    expected = {path.name for path in folder.iterdir()}
+    (folder / "README.md").write_text("not needed")
+    (folder / "pytorch_model.bin").write_bytes(b"not needed")
+    model = resolved(folder)
+    assert {model.name_of(stored) for stored in model.files} == expected
+    assert model.config.tie_word_embeddings is tied
+    tokenizer = load_tokenizer(STORAGE, model, tmp_path / "local")
+    assert tokenizer.vocab_size == model.config.vocab_size
+
+
+def test_the_same_files_elsewhere_are_the_same_model(tmp_path: Path) -> None:
+    model = resolved(tiny_model(tmp_path / "a"))
+    copy = resolved(Path(shutil.copytree(tmp_path / "a", tmp_path / "b")))
+    assert (copy.digest, copy.tokenizer_digest) == (model.digest, model.tokenizer_digest)
+
+
+def test_keys_without_effect_leave_the_digest_and_changes_of_the_model_do_not(tmp_path: Path) -> None:
+    before = resolved(tiny_model(tmp_path))
+    edit_json(tmp_path / "config.json", transformers_version="9", _name_or_path="x", use_cache=False)
+    assert resolved(tmp_path).digest == before.digest
+    edit_json(tmp_path / "config.json", rope_theta=20000.0)
+    with_other_theta = resolved(tmp_path)
+    edit_weights(tmp_path, lambda tensors: tensors["model.norm.weight"].__imul__(2))
+    with_other_weights = resolved(tmp_path)
+    edit_json(tmp_path / "tokenizer_config.json", chat_template=None)
+    with_other_tokenizer = resolved(tmp_path)
+    digests = [model.digest for model in (before, with_other_theta, with_other_weights, with_other_tokenizer)]
+    assert len(set(digests)) == 4
+    assert with_other_weights.tokenizer_digest == before.tokenizer_digest != with_other_tokenizer.tokenizer_digest
+
+
+def test_both_spellings_of_the_rotary_base_are_read(tmp_path: Path) -> None:
+    assert resolved(tiny_model(tmp_path / "old", config={"rope_theta": 5e5})).config.rope.rope_theta == 5e5
+    new = tiny_model(tmp_path / "new")
+    config = json.loads((new / "config.json").read_text())
+    del config["rope_theta"]
+    (new / "config.json").write_text(
+        json.dumps(config | {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}})
+    )
+    assert resolved(new).config == resolved(tmp_path / "old").config
+
+
+def test_an_absent_window_is_that_of_transformers(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    assert resolved(folder).config.sliding_window is None
+    del config["sliding_window"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert resolved(folder).config.sliding_window == 4096
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = tiny_model(tmp_path / "model")
+    (folder / name).unlink()
+
+    def load(folder: Path) -> None:
+        load_tokenizer(STORAGE, resolved(folder), tmp_path / "local")
+
+    failed = refusal(folder, load)
+    assert failed.exit_code is ExitCode.MISMATCH
+    assert name in failed.failure.message
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, num_shards=3)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    assert "model-00002-of-00003.safetensors is missing" in refusal(folder).failure.message
+
+
+def test_a_folder_without_anything_is_named(tmp_path: Path) -> None:
+    failed = refusal(tmp_path / "nothing")
+    assert (failed.exit_code, failed.failure.reason) == (ExitCode.MISMATCH, "ModelAbsent")
+    assert f"file://{tmp_path}/nothing" in failed.failure.message
+
+
+def test_weights_of_other_formats_are_named(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path)
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    message = refusal(folder).failure.message
+    assert "neither model.safetensors nor model.safetensors.index.json" in message
+    assert "consolidated.safetensors, pytorch_model.bin cannot be used" in message
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", None])
+def test_another_architecture_is_refused_by_name(tmp_path: Path, model_type: str | None) -> None:
+    failed = refusal(tiny_model(tmp_path, config={"model_type": model_type}))
+    assert failed.exit_code is ExitCode.BAD_CONFIG
+    assert f"model_type {model_type!r}; only 'mistral'" in failed.failure.message
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"auto_map": {"AutoModel": "evil.py"}}, "auto_map"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4}}, "rope_scaling"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"num_attention_heads": "many", "head_dim": None}, "num_attention_heads"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"attention_dropout": 0.1}, "attention_dropout"),
+    ],
+)
+def test_a_configuration_that_this_trainer_does_not_know_is_refused_by_its_key(
+    tmp_path: Path, config: dict[str, Any], complaint: str
+) -> None:
+    failed = refusal(tiny_model(tmp_path, config=config))
+    assert failed.exit_code is ExitCode.BAD_CONFIG
+    assert f"{complaint}:" in failed.failure.message or f"{complaint}." in failed.failure.message
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (
+            lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"),
+            "the tensor model.layers.1.mlp.up_proj.weight is in none of model.safetensors",
+        ),
+        (
+            lambda tensors: tensors.update({"model.norm.weight": np.ones(31, np.float32)}),
+            "model.norm.weight in model.safetensors has shape (31,), config.json asks for (32,)",
+        ),
+        (
+            lambda tensors: tensors.update({"model.norm.weight": np.ones(32, np.int8)}),
+            "model.norm.weight in model.safetensors is I8, not one of BF16, F16, F32",
+        ),
+        (
+            lambda tensors: tensors.update({"model.layers.0.self_attn.q_proj.bias": np.ones(32, np.float32)}),
+            "model.layers.0.self_attn.q_proj.bias in model.safetensors is no tensor of a Mistral",
+        ),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(tmp_path: Path, edit: Callable[[Any], Any], complaint: str) -> None:
+    folder = tiny_model(tmp_path)
+    edit_weights(folder, edit)
+    failed = refusal(folder)
+    assert failed.exit_code is ExitCode.MISMATCH
+    assert complaint in failed.failure.message
+
+
+def test_a_tied_models_head_and_old_rotary_tables_do_no_harm(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path)
+    edit_weights(
+        folder,
+        lambda tensors: tensors.update(
+            {
+                "lm_head.weight": tensors["model.embed_tokens.weight"].copy(),
+                "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4, np.float32),
+            }
+        ),
+    )
+    resolved(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda content: content[:-4], "bytes where its header says"),
+        (lambda content: content + b"xx", "bytes where its header says"),
+        (lambda content: b"\xff" * 8 + content[8:], "is not safetensors: a header of"),
+        (lambda content: content[:8] + b"#" * 100 + content[108:], "is not safetensors"),
+        (lambda content: b"", "is not safetensors"),
+        (lambda content: b"\x02" + bytes(7) + b"[]", "is not safetensors"),
+    ],
+)
+def test_damaged_weights_are_named(tmp_path: Path, damage: Callable[[bytes], bytes], complaint: str) -> None:
+    folder = tiny_model(tmp_path)
+    path = folder / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    failed = refusal(folder)
+    assert failed.exit_code is ExitCode.MISMATCH
+    assert complaint in failed.failure.message
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["surplus"] = 259
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    def load(folder: Path) -> None:
+        load_tokenizer(STORAGE, resolved(folder), tmp_path / "local")
+
+    failed = refusal(folder, load)
+    assert failed.exit_code is ExitCode.MISMATCH
+    assert "has 260 tokens, the model 259" in failed.failure.message
+
+
+def test_of_large_weights_only_the_header_is_read(tmp_path: Path) -> None:
+    """A 7B model is checked in the time of a few requests."""
+    folder = tiny_model(tmp_path, hidden_size=256, num_layers=20, tied=True)
+    assert (folder / "model.safetensors").stat().st_size > READ_WHOLE_BYTES
+    read: list[int] = []
+
+    class Counting(MemoryStorage):
+        def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
+            content, etag = super().read(uri, start, length)
+            read.append(len(content))
+            return content, etag
+
+    storage = Counting()
+    for path in folder.iterdir():
+        storage.write(f"s3://models/m/{path.name}", path.read_bytes())
+    before = resolve(storage, "s3://models/m").digest
+    assert sum(read) < 200_000
+    storage.write("s3://models/m/model.safetensors", (folder / "model.safetensors").read_bytes())
+    assert resolve(storage, "s3://models/m").digest != before
+
+
+def test_a_refusal_of_the_store_names_the_field(tmp_path: Path) -> None:
+    class Forbidden(MemoryStorage):
+        def list(self, prefix: str) -> Any:
+            raise AccessDenied(f"{prefix}: 403")
+
+    with pytest.raises(StageFailed, match=r"spec\.model\.uri: s3://models/m/: 403; check spec\.storage") as failed:
+        resolve(Forbidden(), "s3://models/m")
+    assert failed.value.exit_code is ExitCode.ACCESS_DENIED

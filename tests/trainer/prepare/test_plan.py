@@ -1,0 +1,198 @@
+"""What the spec leaves open, and the identity of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from finetune_api.contract import ExitCode
+from finetune_api.result import Resolved
+from finetune_api.spec import Precision, Spec
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.packing import num_steps
+from finetune_trainer.prepare import plan
+from finetune_trainer.prepare.architecture import LINEAR_LAYERS, MistralConfig
+from jobs import make_job
+
+X86 = "processor\t: 0\nmodel name\t: bf16 fan's CPU\nflags\t\t: fpu {} avx2\n"
+FULL = 1024
+"""Documents of this length fill a row each."""
+
+
+def spec_with(**fields: Any) -> Spec:
+    return make_job(**{"training": {"sequenceLength": FULL}, **fields}).spec
+
+
+def documents(count: int, length: int = FULL) -> NDArray[np.int32]:
+    return np.full(count, length, dtype=np.int32)
+
+
+def resolved(spec: Spec, count: int = 1000, *, cpuinfo: str = "") -> Resolved:
+    return plan.resolve(spec, documents(count), cpuinfo=cpuinfo)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch"),
+    [(1, 1, 1), (133, 3, 1), (134, 3, 2), (1000, 1, 4), (4266, 3, 32), (4267, 3, 64), (20_000, 1, 64)],
+)
+def test_the_batch_is_the_largest_power_of_two_that_leaves_200_steps(rows: int, epochs: int, batch: int) -> None:
+    chosen = resolved(spec_with(training={"sequenceLength": FULL, "epochs": epochs}), rows)
+    assert chosen.global_batch_size == batch
+    assert chosen.total_steps >= min(200, rows * epochs)
+
+
+def test_steps_are_those_of_the_packing() -> None:
+    lengths = np.random.default_rng(0).integers(10, FULL, 500).astype(np.int32)
+    spec = spec_with(training={"sequenceLength": FULL, "epochs": 3, "globalBatchSize": 8, "seed": 7})
+    chosen = plan.resolve(spec, lengths, cpuinfo="")
+    assert chosen.total_steps == num_steps(lengths, sequence_length=FULL, global_batch_size=8, seed=7, epochs=3)
+    assert chosen.steps_per_epoch * 3 == pytest.approx(chosen.total_steps, abs=3)
+
+
+def test_max_steps_ends_the_plan() -> None:
+    chosen = resolved(spec_with(training={"sequenceLength": FULL, "globalBatchSize": 1, "maxSteps": 50}))
+    assert (chosen.total_steps, chosen.warmup_steps) == (50, 2)
+
+
+@pytest.mark.parametrize(("given", "rows", "expected"), [(None, 1000, 30), (None, 5, 1), (0, 1000, 0), (7, 1000, 7)])
+def test_warm_up_is_three_percent_unless_given(given: int | None, rows: int, expected: int) -> None:
+    training = {"sequenceLength": FULL, "epochs": 1, "globalBatchSize": 1}
+    if given is not None:
+        training["warmupSteps"] = given
+    assert resolved(spec_with(training=training), rows).warmup_steps == expected
+
+
+def test_a_warm_up_longer_than_the_run_is_refused() -> None:
+    with pytest.raises(StageFailed, match=r"spec\.training\.warmupSteps: 11 steps of warm-up in a run of 10") as failed:
+        resolved(spec_with(training={"sequenceLength": FULL, "epochs": 1, "globalBatchSize": 1, "warmupSteps": 11}), 10)
+    assert (failed.value.exit_code, failed.value.failure.field) == (ExitCode.BAD_CONFIG, "spec.training.warmupSteps")
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpuinfo", "expected"),
+    [
+        ({"gpusPerNode": 1}, "", Precision.BFLOAT16),
+        ({}, "", Precision.FLOAT32),
+        ({}, X86.format("avx512f"), Precision.FLOAT32),
+        ({}, X86.format("avx512_bf16"), Precision.BFLOAT16),
+        ({}, X86.format("amx_bf16"), Precision.BFLOAT16),
+        ({}, "Features\t: fp asimd bf16\n", Precision.BFLOAT16),
+    ],
+)
+def test_cpus_without_native_bfloat16_train_in_fp32(workers: dict[str, int], cpuinfo: str, expected: Precision) -> None:
+    assert resolved(spec_with(workers=workers), cpuinfo=cpuinfo).precision is expected
+
+
+def test_a_precision_that_is_given_is_kept() -> None:
+    spec = spec_with(training={"sequenceLength": FULL, "precision": "BFloat16"})
+    assert resolved(spec).precision is Precision.BFLOAT16
+
+
+def test_adapters_go_to_every_linear_layer_unless_named() -> None:
+    named = {"type": "LoRA", "lora": {"targetModules": ["v_proj", "q_proj"]}}
+    assert resolved(spec_with()).target_modules == LINEAR_LAYERS
+    assert resolved(spec_with(method=named)).target_modules == ("q_proj", "v_proj")
+
+
+def test_a_layer_that_no_mistral_has_is_refused() -> None:
+    spec = spec_with(method={"type": "LoRA", "lora": {"targetModules": ["q_proj", "c_attn"]}})
+    with pytest.raises(StageFailed, match="no layer 'c_attn'") as failed:
+        resolved(spec)
+    assert failed.value.failure.field == "spec.method.lora.targetModules"
+
+
+def test_rows_longer_than_the_models_positions_are_refused() -> None:
+    config = MistralConfig.from_json(
+        {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+        | {"max_position_embeddings": 1024}
+    )
+    plan.check_lengths(spec_with().training, config)
+    with pytest.raises(StageFailed, match="made for 1024") as failed:
+        plan.check_lengths(spec_with(training={"sequenceLength": 1025}).training, config)
+    assert failed.value.failure.field == "spec.training.sequenceLength"
+
+
+def run_of(spec: Spec) -> str:
+    return plan.run_digest(spec, resolved(spec), model_digest="m", data_digest="d")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": {"type": "LoRA", "lora": {"rank": 8}}},
+        {"training": {"sequenceLength": FULL, "seed": 1}},
+        {"training": {"sequenceLength": FULL, "learningRate": 1e-4}},
+        {"training": {"sequenceLength": FULL, "precision": "BFloat16"}},
+        {"task": {"type": "Completion"}},
+        {"workers": {"gpusPerNode": 1}},
+    ],
+)
+def test_what_decides_the_outcome_makes_another_run(change: dict[str, Any]) -> None:
+    """GPUs do by way of the precision that is chosen for them."""
+    assert run_of(spec_with(**change)) != run_of(spec_with())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workers": {"nodes": 8}},
+        {"deepspeed": {"zeroStage": 1}},
+        {"memory": {"microBatchSize": 4}},
+        {"checkpoint": {"intervalSeconds": 9}},
+        {"evaluation": {"everySteps": 9}},
+        {"restart": {"maxRestarts": 9}},
+        {"deadlines": {"activeSeconds": 9000}},
+        {"method": {"type": "LoRA", "lora": {"rank": 16}}},
+    ],
+)
+def test_what_does_not_decide_the_outcome_is_the_same_run(change: dict[str, Any]) -> None:
+    assert run_of(spec_with(**change)) == run_of(spec_with())
+
+
+def test_another_model_or_other_data_is_another_run() -> None:
+    spec = spec_with()
+    chosen = resolved(spec)
+    digests = {
+        plan.run_digest(spec, chosen, model_digest=model, data_digest=data)
+        for model, data in [("m", "d"), ("n", "d"), ("m", "e")]
+    }
+    assert len(digests) == 3
+
+
+SOURCES = [("s3://raw/a.jsonl", "1"), ("s3://raw/b.jsonl", "2")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": {"type": "Completion"}},
+        {"data": {"cleaning": {"lineEndings": False}}},
+        {"data": {"deduplication": "Off"}},
+        {"data": {"split": {"seed": 1}}},
+        {"training": {"sequenceLength": FULL + 1}},
+    ],
+)
+def test_what_decides_the_data_makes_other_data(change: dict[str, Any]) -> None:
+    assert plan.data_digest(spec_with(**change), SOURCES, "t") != plan.data_digest(spec_with(), SOURCES, "t")
+
+
+def test_other_objects_or_another_tokenizer_make_other_data() -> None:
+    spec = spec_with()
+    changed = [("s3://raw/a.jsonl", "1"), ("s3://raw/b.jsonl", "3")]
+    digests = {plan.data_digest(spec, SOURCES, "t"), plan.data_digest(spec, changed, "t")}
+    assert len(digests | {plan.data_digest(spec, SOURCES, "u")}) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"maxBadRowPercent": 50}},
+        {"data": {"cacheUri": "s3://cache/x"}},
+        {"training": {"sequenceLength": FULL, "epochs": 9}},
+    ],
+)
+def test_data_is_used_again_by_jobs_that_differ_in_the_rest(change: dict[str, Any]) -> None:
+    assert plan.data_digest(spec_with(**change), SOURCES, "t") == plan.data_digest(spec_with(), SOURCES, "t")

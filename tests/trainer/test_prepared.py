@@ -1,0 +1,128 @@
+"""The commit of prepared data: the manifest last, every byte checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finetune_api.contract import ExitCode
+from finetune_api.result import DataSummary, SplitCounts
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepared import (
+    FORMAT,
+    Manifest,
+    PreparedFile,
+    commit,
+    fetch,
+    read_manifest,
+    row_id,
+    row_place,
+    sha256_of,
+)
+from memory_storage import MemoryStorage
+
+URI = "s3://out/prepared/d"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("train/index.arrow", "report.json"):
+        path = tmp_path / "local" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / "local"
+
+
+@pytest.fixture
+def manifest(folder: Path) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        digest="d",
+        sources=("s3://raw/a.jsonl",),
+        summary=DataSummary(
+            files=1,
+            rows_read=1,
+            rows_cleaned=0,
+            rows_rejected=0,
+            rows_removed=0,
+            splits=SplitCounts(train=1, validation=0, test=0),
+            train_tokens=1,
+            trained_tokens=1,
+        ),
+        splits={},
+        places=(),
+        rows_too_long=0,
+        files=tuple(
+            PreparedFile(path=name, size=(folder / name).stat().st_size, sha256=sha256_of(folder / name))
+            for name in ("report.json", "train/index.arrow")
+        ),
+    )
+
+
+@pytest.fixture
+def storage(folder: Path, manifest: Manifest) -> MemoryStorage:
+    storage = MemoryStorage()
+    commit(storage, URI, manifest, folder)
+    return storage
+
+
+def test_what_was_committed_is_fetched(storage: MemoryStorage, manifest: Manifest, tmp_path: Path) -> None:
+    assert fetch(storage, URI, "d", tmp_path / "fetched") == manifest
+    assert (tmp_path / "fetched" / "train" / "index.arrow").read_bytes() == b"train/index.arrow"
+
+
+def test_the_manifest_is_written_last(folder: Path, manifest: Manifest) -> None:
+    class Recording(MemoryStorage):
+        def upload(self, path: Path, uri: str):  # type: ignore[no-untyped-def]
+            order.append(uri)
+            return super().upload(path, uri)
+
+        def write(self, uri: str, content: bytes, **conditions):  # type: ignore[no-untyped-def]
+            if uri.endswith("manifest.json"):
+                order.append(uri)
+            return super().write(uri, content, **conditions)
+
+    order: list[str] = []
+    commit(Recording(), URI, manifest, folder)
+    assert order == [f"{URI}/report.json", f"{URI}/train/index.arrow", f"{URI}/manifest.json"]
+
+
+def test_without_a_whole_commit_there_is_nothing(storage: MemoryStorage, manifest: Manifest) -> None:
+    assert read_manifest(storage, URI) == manifest
+    assert read_manifest(storage, "s3://out/prepared/other") is None
+    kept = dict(storage.objects)
+    storage.write(f"{URI}/report.json", b"shorter")
+    assert read_manifest(storage, URI) is None
+    storage.objects = dict(kept)
+    storage.delete(f"{URI}/train/index.arrow")
+    assert read_manifest(storage, URI) is None
+    storage.objects = dict(kept)
+    for content in (b"{}", b"no JSON", json.dumps({**manifest.to_json(), "format": FORMAT + 1}).encode()):
+        storage.write(f"{URI}/manifest.json", content)
+        assert read_manifest(storage, URI) is None
+
+
+def refused(storage: MemoryStorage, digest: str, folder: Path) -> StageFailed:
+    with pytest.raises(StageFailed, match="is not what was prepared") as failed:
+        fetch(storage, URI, digest, folder)
+    assert failed.value.exit_code is ExitCode.MISMATCH
+    return failed.value
+
+
+def test_data_of_another_digest_is_refused(storage: MemoryStorage, tmp_path: Path) -> None:
+    refused(storage, "other", tmp_path / "fetched")
+
+
+def test_a_changed_byte_is_refused_by_file(storage: MemoryStorage, tmp_path: Path) -> None:
+    storage.write(f"{URI}/train/index.arrow", b"Train/index.arrow")
+    failed = refused(storage, "d", tmp_path / "fetched")
+    assert f"{URI}/train/index.arrow" in failed.failure.message
+
+
+def test_a_row_id_names_file_and_line() -> None:
+    sources = ("s3://raw/a.jsonl", "s3://raw/b.jsonl")
+    assert row_place(row_id(1, 10**9), sources) == "s3://raw/b.jsonl:1000000000"
+    assert row_place(row_id(0, 1), sources) == "s3://raw/a.jsonl:1"
+    assert row_id(0, 10**12) < row_id(1, 1)
