@@ -15,7 +15,7 @@ from finetune_operator.apply import Body, Manifest, Rejected
 LOOPBACK = "127.0.0.1"
 _NOT_INHERITED = re.compile(
     # What a shell may hold and an image does not: settings of Python itself, of another gang, of another pod.
-    r"PYTHON(?!UTF8|IOENCODING|MALLOC).*|RANK|LOCAL_.*|WORLD_SIZE|MASTER_.*|TORCHELASTIC_.*|KUBERNETES_.*|FINETUNE_.*|JOB_COMPLETION_INDEX"
+    r"(PYTHON|LOCAL_|MASTER_|TORCHELASTIC_|KUBERNETES_|FINETUNE_).*|RANK|WORLD_SIZE"
 )
 _MAP_FIELD = re.compile(r"metadata\.(annotations|labels)\['(.+)'\]")
 _PORT_VARIABLES = {PORT_NAME_RENDEZVOUS: Env.RENDEZVOUS_PORT, PORT_NAME_PROGRESS: Env.PROGRESS_PORT}
@@ -100,14 +100,13 @@ def environment(
 
 
 def hosts(pod: Body, num_pods: int) -> dict[str, str]:
-    """Every name by which a headless Service makes the pods of this pod's Job known → loopback."""
+    """Names of the pods of this pod's Job, by themselves and below their headless Service → loopback."""
     spec, namespace = pod["spec"], pod["metadata"]["namespace"]
-    if "subdomain" not in spec:
-        return {}
     job = spec["hostname"].rpartition("-")[0]
-    domain = spec["subdomain"]
-    suffixes = (domain, f"{domain}.{namespace}", f"{domain}.{namespace}.svc", f"{domain}.{namespace}.svc.cluster.local")
-    return {f"{job}-{index}.{suffix}": LOOPBACK for index in range(num_pods) for suffix in suffixes}
+    suffixes = [""]
+    if domain := spec.get("subdomain"):
+        suffixes += [f".{domain}{end}" for end in ("", f".{namespace}.svc", f".{namespace}.svc.cluster.local")]
+    return {f"{job}-{index}{suffix}": LOOPBACK for index in range(num_pods) for suffix in suffixes}
 
 
 def make_files(pod: Body, folder: Folder, config_maps: Mapping[str, Body]) -> None:

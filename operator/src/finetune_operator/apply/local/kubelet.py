@@ -91,10 +91,10 @@ class Kubelet:
                 process = await self._start(ref)
                 self._report(ref, partial(pod_status.running, now=self._now()))
                 exit_code = await self._wait(ref, uid, process)
-            message = self._last_words(self._pod(ref), exit_code)
+            words = self._last_words(ref)
         except OSError as error:  # no space, no such folder, too many processes
-            exit_code, message = shim.CANNOT_START, f"cannot start: {error}"
-        self._report(ref, partial(pod_status.terminated, now=self._now(), exit_code=exit_code, message=message))
+            exit_code, words = shim.CANNOT_START, f"cannot start: {error}".encode()
+        self._report(ref, partial(pod_status.terminated, now=self._now(), exit_code=exit_code, last_words=words))
         del self._pods[uid], self._changed[uid]
 
     async def _ready_to_start(self, ref: Ref, uid: str) -> bool:
@@ -163,14 +163,9 @@ class Kubelet:
             await asyncio.to_thread(processes.end, session)
         return exited.result() if exited.result() >= 0 else 128 - exited.result()
 
-    def _last_words(self, pod: Body, exit_code: int) -> str:
-        folder, log = self._folder(pod["metadata"]["name"]), self.log(pod["metadata"]["name"])
-        return pod_status.last_words(
-            folder.termination_log.read_bytes() if folder.termination_log.exists() else b"",
-            log.read_bytes() if log.exists() else b"",
-            policy=pod["spec"]["containers"][0].get("terminationMessagePolicy", "File"),
-            exit_code=exit_code,
-        )
+    def _last_words(self, ref: Ref) -> bytes:
+        log = self._folder(ref.name).termination_log
+        return log.read_bytes() if log.exists() else b""
 
     def _report(self, ref: Ref, status: Callable[[Body], Manifest]) -> None:
         with contextlib.suppress(Conflict):  # the pod's object is gone: nobody is left to tell

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from finetune_operator.apply import Body, Manifest
 from finetune_operator.apply.local.container import LOOPBACK
 
-MESSAGE_MAX_BYTES = 4096
-_LOG_MAX_BYTES = 2048
+_MESSAGE_MAX_BYTES = 4096
 
 
 def pending(pod: Body, now: str, reason: str, message: str = "") -> Manifest:
@@ -20,24 +19,17 @@ def running(pod: Body, now: str) -> Manifest:
     return _status(pod, "Running", now, {"running": {"startedAt": now}}, ready=True)
 
 
-def terminated(pod: Body, now: str, *, exit_code: int, message: str) -> Manifest:
-    """Succeeded or Failed."""
+def terminated(pod: Body, now: str, *, exit_code: int, last_words: bytes) -> Manifest:
+    """Succeeded or Failed; of longer last words the end is kept."""
     started = pod["status"].get("containerStatuses", [{}])[0].get("state", {}).get("running", {}).get("startedAt", now)
     state = {
         "exitCode": exit_code,
         "reason": "Completed" if exit_code == 0 else "Error",
-        "message": message,
+        "message": last_words[-_MESSAGE_MAX_BYTES:].decode(errors="replace"),
         "startedAt": started,
         "finishedAt": now,
     }
     return _status(pod, "Succeeded" if exit_code == 0 else "Failed", now, {"terminated": state}, ready=False)
-
-
-def last_words(termination_log: bytes, log: bytes, *, policy: str, exit_code: int) -> str:
-    """The end of the termination log; where the policy says so, of an empty one the end of the container's output."""
-    if not termination_log and policy == "FallbackToLogsOnError" and exit_code != 0:
-        return log[-_LOG_MAX_BYTES:].decode(errors="replace")
-    return termination_log[-MESSAGE_MAX_BYTES:].decode(errors="replace")
 
 
 def _status(pod: Body, phase: str, now: str, state: Mapping[str, object], *, ready: bool) -> Manifest:
