@@ -147,6 +147,9 @@ class _Converter:
         for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
             if exclusive in node:
                 schema |= {bound: node[exclusive], exclusive: True}
+        # The API server cuts the bound's fraction off when the value is a whole number: 0 would pass a minimum of 0.1.
+        if schema.get("minimum", 0) > 0 and schema["minimum"] % 1:
+            raise place.refuse(f"a minimum of {schema['minimum']} lets 0 pass: use gt=0, or a whole number")
         if self.authored and not {"minimum", "maximum"} <= schema.keys():
             raise place.refuse("a number needs a ge or gt, and a le or lt")
         return schema

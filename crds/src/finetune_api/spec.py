@@ -200,7 +200,7 @@ class Training(Model):
     """Passes over the train split."""
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Stop after this many optimizer steps even when epochs are left."""
-    learning_rate: Annotated[float, Field(ge=1e-9, le=1)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Peak learning rate of AdamW."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     """Optimizer steps of linear warm-up; absent: 3 % of all steps."""
