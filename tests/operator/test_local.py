@@ -16,6 +16,7 @@ import pytest
 from conformance import CASES, Case, config_map, gone, job_manifest, job_with, pods_of, running_pods, until
 from finetune_api.contract import PORT_NAME_PROGRESS, PORT_NAME_RENDEZVOUS
 from finetune_operator.apply import Body, Kind, Manifest, Ref, Rejected
+from finetune_operator.apply.local.job_controller import INDEX
 from local_world import LocalWorld, local_cluster
 
 
