@@ -80,6 +80,11 @@ class Manifest(Model):
     """What the training loop wants back."""
 
 
+def run_uri(output_uri: str, run: str) -> str:
+    """Where a run lies; `output_uri` is `spec.output.uri`."""
+    return f"{output_uri.rstrip('/')}/runs/{run}"
+
+
 def checkpoint_folder(step: int, epoch: int) -> str:
     """Relative to the run's uri."""
     return f"{CHECKPOINTS}/step-{step:08}/epoch-{epoch:04}"

@@ -1,0 +1,1 @@
+"""The finished model and its report, and when they count."""

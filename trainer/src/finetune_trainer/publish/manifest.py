@@ -1,0 +1,159 @@
+"""When a finished model counts: its manifest, after all its files, and the output's manifest that names the run.
+
+<output.uri>/manifest.json                                      replaced by compare-and-swap
+<output.uri>/runs/<run>/published/epoch-<e>/manifest.json       written once, then named by HEAD.json
+                                            model/ reports/
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from finetune_api.model import Model
+from finetune_api.result import Metrics, Published
+from finetune_trainer.checkpoint.commit import Fenced, Run, read_head, read_verified
+from finetune_trainer.checkpoint.layout import MANIFEST, Digest, run_uri
+from finetune_trainer.storage import NotFound, PreconditionFailed, Storage
+
+REPORT = "reports/report.html"
+SAMPLES = "reports/samples.json"
+METRICS = "reports/metrics.json"
+
+
+class PublishedFile(Model):
+    """One file."""
+
+    path: str
+    """Below the folder of the manifest."""
+    size: int
+    """Bytes."""
+    sha256: Digest
+
+
+class Manifest(Model):
+    """The commit of a finished model."""
+
+    format: Literal[1] = 1
+    run: str
+    step: int
+    """Optimizer steps taken."""
+    epoch: int
+    """Under which it was published."""
+    base_model_uri: str
+    base_model_digest: str
+    data_uri: str
+    data_digest: str
+    metrics: Metrics
+    files: tuple[PublishedFile, ...]
+
+
+class OutputManifest(Model):
+    """Which run's model is the one of this output."""
+
+    format: Literal[1] = 1
+    run: str
+    epoch: int
+    manifest: str
+    """Below the output's uri."""
+    manifest_sha256: Digest
+
+
+def publication_folder(epoch: int) -> str:
+    """Relative to the run's uri."""
+    return f"published/epoch-{epoch:04}"
+
+
+def files_under(folder: Path) -> tuple[PublishedFile, ...]:
+    """Every file below a local folder, by path."""
+    return tuple(
+        PublishedFile(
+            path=path.relative_to(folder).as_posix(),
+            size=path.stat().st_size,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )
+
+
+def commit(storage: Storage, run: Run, output_uri: str, manifest: Manifest) -> Published:
+    """Make a publication count whose files are all stored. Raises Fenced, StoreUnavailable or AccessDenied."""
+    key = f"{publication_folder(run.epoch)}/{MANIFEST}"
+    entry = run.publish(key, manifest.model_dump_json(by_alias=True, indent=2).encode(), manifest.step)
+    pointer = OutputManifest(
+        run=manifest.run,
+        epoch=run.epoch,
+        manifest=f"runs/{manifest.run}/{key}",
+        manifest_sha256=entry.manifest_sha256,
+    )
+    _point(storage, run, f"{output_uri.rstrip('/')}/{MANIFEST}", pointer)
+    return _published(f"{run.uri}/{publication_folder(run.epoch)}", manifest, entry.manifest_sha256)
+
+
+def read_published(storage: Storage, output_uri: str, run: str) -> Published | None:
+    """The finished model of this very run, when the output's manifest names it and all its files are there.
+
+    None otherwise, also when something of it was deleted or damaged since: then publishing again is right.
+    """
+    uri = run_uri(output_uri, run)
+    head = read_head(storage, uri)
+    pointer = _read_pointer(storage, f"{output_uri.rstrip('/')}/{MANIFEST}")
+    if head is None or head.published is None or pointer is None:
+        return None
+    if (pointer[0].run, pointer[0].manifest_sha256) != (run, head.published.manifest_sha256):
+        return None
+    folder = f"{uri}/{publication_folder(head.published.epoch)}"
+    try:
+        content = read_verified(storage, f"{folder}/{MANIFEST}", head.published.manifest_sha256)
+        manifest = Manifest.model_validate_json(content)
+    except ValueError:
+        return None
+    sizes = {stored.uri: stored.size for stored in storage.list(f"{folder}/")}
+    if any(sizes.get(f"{folder}/{file.path}") != file.size for file in manifest.files):
+        return None
+    return _published(folder, manifest, head.published.manifest_sha256)
+
+
+def _point(storage: Storage, run: Run, uri: str, pointer: OutputManifest) -> None:
+    while True:
+        found = _read_pointer(storage, uri)
+        if found is not None and found[0].run == pointer.run and found[0].epoch > pointer.epoch:
+            raise Fenced(run.uri, run.epoch)
+        try:
+            storage.write(
+                uri,
+                pointer.model_dump_json(by_alias=True, indent=2).encode(),
+                if_match=found[1] if found else None,
+                if_absent=found is None,
+            )
+        except PreconditionFailed:
+            continue  # another run was published just now: the last one counts
+        return
+
+
+def _read_pointer(storage: Storage, uri: str) -> tuple[OutputManifest, str] | None:
+    try:
+        content, etag = storage.read(uri)
+    except NotFound:
+        return None
+    try:
+        return OutputManifest.model_validate_json(content), etag
+    except ValidationError:
+        nothing = OutputManifest(run="", epoch=0, manifest="", manifest_sha256="0" * 64)
+        return nothing, etag  # whatever lies there is replaced
+
+
+def _published(folder: str, manifest: Manifest, digest: str) -> Published:
+    return Published(
+        step=manifest.step,
+        epoch=manifest.epoch,
+        model_uri=f"{folder}/model",
+        report_uri=f"{folder}/{REPORT}",
+        manifest_uri=f"{folder}/{MANIFEST}",
+        manifest_sha256=digest,
+        metrics=manifest.metrics,
+    )

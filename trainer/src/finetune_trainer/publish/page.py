@@ -1,0 +1,165 @@
+"""report.html: what went in, what was learnt and what came out, on one page without outside resources. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from finetune_api.result import DataSummary, Prepared
+from finetune_api.snapshot import Snapshot
+from finetune_trainer.history import History, Sample
+from finetune_trainer.publish.chart import Curve, chart, smoothed
+from finetune_trainer.publish.manifest import PublishedFile
+from finetune_trainer.publish.style import STYLE
+
+
+def report_page(snapshot: Snapshot, prepared: Prepared, history: History, files: Sequence[PublishedFile]) -> str:
+    """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
+    parts = (
+        _figures(prepared, history),
+        _curves(history),
+        _samples(history.samples or ()),
+        _data(prepared.data, snapshot),
+        _configuration(snapshot, prepared),
+        _provenance(snapshot, prepared, files),
+    )
+    title = escape(f"{snapshot.namespace}/{snapshot.name}")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        # Nothing on this page may run or load, whatever the samples hold.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{title}: fine-tuning report</title><style>{STYLE}</style></head><body><main>"
+        f"<header><h1>{title}</h1><p>Fine-tuned from <code>{escape(snapshot.spec.model.uri)}</code>"
+        f" · {escape(snapshot.spec.task.type)} · {escape(snapshot.spec.method.type)}</p></header>"
+        f"{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def _figures(prepared: Prepared, history: History) -> str:
+    metrics, summary = history.metrics, prepared.data
+    before, after = metrics.base_test_loss, metrics.test_loss
+    figures = []
+    if before is not None and after is not None:
+        change = f"{(after - before) / before:+.0%}" if before else ""
+        style = "better" if after < before else ""
+        figures.append(
+            (
+                f'{before:.3f} → <span class="{style}" style="font-size:inherit">{after:.3f}</span>',
+                f"test loss, nats per token ({change})",
+            )
+        )
+        figures.append((f"{_perplexity(before)} → {_perplexity(after)}", "perplexity on the test split"))
+    elif metrics.validation_loss is not None:
+        figures.append((f"{metrics.validation_loss:.3f}", "validation loss, nats per token"))
+    figures.append((f"{history.last.step:,}", f"optimizer steps of {prepared.resolved.global_batch_size:,} rows"))
+    figures.append((f"{summary.splits.train:,}", f"training rows, {_amount(summary.trained_tokens)} trained tokens"))
+    cards = "".join(f'<div class="figure"><b>{number}</b><span>{escape(name)}</span></div>' for number, name in figures)
+    return f'<div class="figures">{cards}</div>'
+
+
+def _curves(history: History) -> str:
+    losses = [(point.step, point.loss) for point in history.points]
+    validations = [(validation.step, validation.loss) for validation in history.validations]
+    drawn = chart(
+        [
+            Curve("training", "raw", losses),
+            Curve("training, smoothed", "train", smoothed(losses)),
+            Curve("validation", "valid", validations, dots=True),
+        ],
+        label="loss over optimizer steps",
+    )
+    key = (
+        '<p class="key"><i style="background:var(--train)"></i>training (of each global batch, and smoothed)'
+        '<i style="background:var(--valid)"></i>validation</p>'
+    )
+    rates = chart(
+        [Curve("learning rate", "train", [(point.step, point.learning_rate) for point in history.points])],
+        label="learning rate over optimizer steps",
+    )
+    norms = chart(
+        [Curve("gradient norm", "train", [(point.step, point.gradient_norm) for point in history.points])],
+        label="gradient norm over optimizer steps",
+    )
+    return (
+        f"<section><h2>Loss</h2>{key}{drawn}"
+        f"<details><summary>Learning rate</summary>{rates}</details>"
+        f"<details><summary>Gradient norm, before clipping</summary>{norms}</details></section>"
+    )
+
+
+def _samples(samples: Iterable[Sample]) -> str:
+    parts = [
+        f'<div class="sample"><h3>Prompt</h3><pre>{escape(sample.prompt)}</pre><div class="answers">'
+        f"<div><h3>Base model</h3><pre>{escape(sample.before)}</pre></div>"
+        f'<div class="after"><h3>Fine-tuned</h3><pre>{escape(sample.after or "")}</pre></div>'
+        f"<div><h3>Expected</h3><pre>{escape(sample.expected)}</pre></div></div></div>"
+        for sample in samples
+    ]
+    return f"<section><h2>Answers to test rows</h2>{''.join(parts)}</section>" if parts else ""
+
+
+def _data(summary: DataSummary, snapshot: Snapshot) -> str:
+    splits = {"train": summary.splits.train, "validation": summary.splits.validation, "test": summary.splits.test}
+    bar = "".join(f'<i style="flex:{rows}" title="{name}: {rows:,} rows"></i>' for name, rows in splits.items() if rows)
+    rows = [
+        ("Rows read", f"{summary.rows_read:,} from {summary.files:,} file{'s' * (summary.files != 1)}"),
+        ("Rejected (unparseable or invalid)", f"{summary.rows_rejected:,}"),
+        ("Removed (duplicate or empty)", f"{summary.rows_removed:,}"),
+        ("Repaired by cleaning", f"{summary.rows_cleaned:,}"),
+        *((f"In {name}", f"{rows:,}") for name, rows in splits.items()),
+        ("Tokens of the train split", f"{summary.train_tokens:,}, {summary.trained_tokens:,} of them trained"),
+    ]
+    sources = ", ".join(f"<code>{escape(source.uri)}</code>" for source in snapshot.spec.data.sources)
+    return f'<section><h2>Data</h2><p>{sources}</p><div class="split">{bar}</div>{_table(rows)}</section>'
+
+
+def _configuration(snapshot: Snapshot, prepared: Prepared) -> str:
+    chosen = prepared.resolved.to_json()
+    rows = [(name, json.dumps(value) if isinstance(value, list) else str(value)) for name, value in chosen.items()]
+    spec = json.dumps(snapshot.spec.to_json(), indent=2, ensure_ascii=False)
+    return (
+        f"<section><h2>Configuration</h2>{_table(rows)}"
+        f"<details><summary>The whole spec</summary><pre>{escape(spec)}</pre></details></section>"
+    )
+
+
+def _provenance(snapshot: Snapshot, prepared: Prepared, files: Sequence[PublishedFile]) -> str:
+    rows = [
+        ("Run", prepared.run),
+        ("Base model", prepared.model_digest),
+        ("Prepared data", prepared.data_digest),
+        ("FineTuneJob uid", f"{snapshot.uid}, attempt {snapshot.attempt}"),
+    ]
+    listed = "".join(
+        f'<tr><td><code>{escape(file.path)}</code></td><td class="number">{file.size:,}</td>'
+        f"<td><code>{file.sha256}</code></td></tr>"
+        for file in files
+    )
+    return (
+        f"<section><h2>Provenance</h2>{_table(rows, code=True)}"
+        "<details><summary>Files and their checksums</summary>"
+        f'<table><tr><th>File</th><th class="number">Bytes</th><th>SHA-256</th></tr>{listed}</table>'
+        "</details></section>"
+    )
+
+
+def _table(rows: Iterable[tuple[str, str]], *, code: bool = False) -> str:
+    def cell(value: str) -> str:
+        return f"<code>{escape(value)}</code>" if code else escape(value)
+
+    listed = (f'<tr><td class="name">{escape(name)}</td><td>{cell(value)}</td></tr>' for name, value in rows)
+    return f"<table>{''.join(listed)}</table>"
+
+
+def _perplexity(loss: float) -> str:
+    return f"{math.exp(loss):,.1f}" if loss < 20 else "> 10⁸"
+
+
+def _amount(count: int) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
