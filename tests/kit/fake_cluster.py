@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,11 +38,12 @@ class FakeCluster:
         """Grows with every change of any object."""
 
     async def get(self, ref: Ref) -> Body | None:
-        return copy.deepcopy(self.objects.get(ref))
+        body = self.objects.get(ref)
+        return None if body is None else _copied(body)
 
     async def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> Sequence[Body]:
         return [
-            copy.deepcopy(body)
+            _copied(body)
             for ref, body in self.objects.items()
             if ref.kind is kind
             and namespace in (None, ref.namespace)
@@ -53,7 +54,7 @@ class FakeCluster:
         with_kill = self._write(f"create {manifest['kind']} {manifest['metadata']['name']}")
         body = self.add(manifest)
         with_kill()
-        return copy.deepcopy(body)
+        return _copied(body)
 
     async def delete(self, ref: Ref, *, uid: str, grace_seconds: int | None = None) -> None:
         forced = "" if grace_seconds is None else f" grace {grace_seconds}"
@@ -69,10 +70,10 @@ class FakeCluster:
         body = self.objects.get(ref)
         if body is None or body["metadata"]["resourceVersion"] != resource_version:
             raise Conflict(f"{ref.name} has been modified")
-        body["status"] = copy.deepcopy(dict(status))
+        body["status"] = _copied(status)
         self.changed(ref)
         with_kill()
-        return copy.deepcopy(body)
+        return _copied(body)
 
     async def post_event(self, about: Body, event: Event) -> None:
         self.events.append(event)
@@ -80,7 +81,7 @@ class FakeCluster:
     # What others than the operator do.
 
     def add(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        body = copy.deepcopy(dict(manifest))
+        body = _copied(manifest)
         metadata = body["metadata"]
         ref = ref_of(body)
         if ref in self.objects:
@@ -145,7 +146,7 @@ class FakeCluster:
 
     def _tell(self, change: str, body: dict[str, Any]) -> None:
         for observer in self.observers:
-            observer(change, copy.deepcopy(body))
+            observer(change, _copied(body))
 
     def _write(self, what: str) -> Callable[[], None]:
         """Kills before the write, or returns what kills after it."""
@@ -170,3 +171,9 @@ def ref_of(body: Mapping[str, Any]) -> Ref:
 
 def stamp(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _copied(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Through JSON, as over the wire."""
+    copied: dict[str, Any] = json.loads(json.dumps(body))
+    return copied

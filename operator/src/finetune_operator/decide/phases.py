@@ -94,7 +94,7 @@ def described(job: FineTuneJob, observed: Observed, now: datetime) -> Status:
     states = {
         C.PREPARED: _prepared(job.status) if prepared else waits,
         C.ADMITTED: _admitted(job, observed),
-        C.RUNNING: State(TRUE, situation.reason, situation.message) if situation.phase is Phase.TRAINING else waits,
+        C.RUNNING: State(TRUE, situation.reason, situation.message) if situation.reason is Reason.TRAINING else waits,
         C.SUSPENDED: _suspended(job, situation),
         C.SUCCEEDED: State(UNKNOWN, Reason.IN_PROGRESS, situation.message),
         C.FINISHED: State(FALSE, Reason.IN_PROGRESS),
@@ -128,9 +128,11 @@ def _situation(job: FineTuneJob, observed: Observed, now: datetime) -> _Situatio
     child = job_of(attempt, observed)
     if child is not None and child.suspended:
         return _Situation(Phase.QUEUED, Reason.QUEUED, _queue_message(child))
-    if child is not None and child.failing:
+    was_deleted = child.deletion_time is not None if child else attempt.job_uid is not None
+    if was_deleted or (child is not None and child.failing):
+        fate = "was deleted" if was_deleted else "failed"
         return _Situation(
-            Phase.RESTARTING, Reason.STOPPING, f"Job {child.name} failed; its other pods are being stopped"
+            Phase.RESTARTING, Reason.STOPPING, f"Job {attempt.job_name} {fate}; its pods are being stopped"
         )
     if child is None or not runs(child, pods_of(attempt, observed)):
         missing = waiting(attempt, job.spec, status, observed)
@@ -204,7 +206,7 @@ def _reconciling(before: Status, situation: _Situation) -> State:
     """kstatus takes a job for delivered (Current) once it has run, or is suspended, so that no sync waits for days."""
     said = condition(before, ConditionType.RECONCILING)
     has_run = said is not None and said.status is FALSE and said.reason == Reason.STARTED
-    if has_run or situation.phase is Phase.TRAINING:
+    if has_run or situation.reason is Reason.TRAINING:
         return State(FALSE, Reason.STARTED)
     if situation.phase is Phase.SUSPENDED:
         return State(FALSE, Reason.SUSPENDED)
