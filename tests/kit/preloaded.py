@@ -20,7 +20,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-MODULES = ("torch", "transformers.models.mistral.modeling_mistral", "peft", "deepspeed", "safetensors.torch", "pyarrow")
+MODULES = (
+    "torch",
+    "transformers.models.mistral.modeling_mistral",
+    "peft.tuners.lora",
+    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "torch.nn.attention.varlen",
+    "safetensors.torch",
+    "pyarrow",
+)
 
 
 class Preloaded:
@@ -34,7 +42,7 @@ class Preloaded:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "DS_ACCELERATOR": "cpu"},
         )
 
     def run(

@@ -9,6 +9,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed import ops
+from deepspeed.ops.op_builder.all_ops import ALL_OPS
 from torch import nn
 
 from finetune_api.spec import Precision, Training
@@ -36,8 +37,9 @@ def make_engine(
     ranks, for the engine averages gradients over them; the learning rate is set by the loop.
     """
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # Its shared-memory all-reduce compiles C++ at start and takes it for granted that all ranks share one /dev/shm.
-    ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # No operator of its own: they are compiled at first use, and the shared-memory all-reduce (compiled at start) takes
+    # it for granted that all ranks share one /dev/shm. Asking which of them could be compiled runs a compiler, too.
+    ops.__compatible_ops__ = {**dict.fromkeys(ALL_OPS, False), "deepspeed_not_implemented": False}
     deepspeed.init_distributed(dist_backend=None, dist_init_required=False, verbose=False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)

@@ -1,0 +1,87 @@
+"""What a run has measured so far: part of every checkpoint, so that a resume neither forgets nor repeats it."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from finetune_api.model import Model
+from finetune_api.result import Metrics
+
+MAX_POINTS = 2000
+"""Beyond it every other point is let go: a checkpoint's manifest holds the history and stays small."""
+
+
+class Point(Model):
+    """One optimizer step."""
+
+    step: int
+    loss: float
+    """Nats per trained token, over the global batch, before the step."""
+    learning_rate: float
+    gradient_norm: float
+    """Before clipping."""
+
+
+class Validation(Model):
+    """One evaluation of the validation split."""
+
+    step: int
+    loss: float
+
+
+class Sample(Model):
+    """A test row, and what the model answers to it."""
+
+    prompt: str
+    expected: str
+    before: str
+    """By the base model."""
+    after: str | None = None
+    """By the trained model."""
+
+
+class History(Model):
+    """Grows by `with_…`; equal runs have equal histories."""
+
+    latest: Point | None = None
+    points: tuple[Point, ...] = ()
+    every: int = 1
+    """Steps between two points."""
+    validations: tuple[Validation, ...] = ()
+    base_test_loss: float | None = None
+    test_loss: float | None = None
+    samples: tuple[Sample, ...] | None = None
+    """None: the base model has not been measured yet."""
+
+    def with_point(self, point: Point) -> Self:
+        if point.step % self.every:
+            return self.model_copy(update={"latest": point})
+        points, every = (*self.points, point), self.every
+        if len(points) > MAX_POINTS:
+            every *= 2
+            points = tuple(kept for kept in points if kept.step % every == 0)
+        return self.model_copy(update={"points": points, "every": every, "latest": point})
+
+    def with_validation(self, step: int, loss: float) -> Self:
+        return self.model_copy(update={"validations": (*self.validations, Validation(step=step, loss=loss))})
+
+    @property
+    def last(self) -> Point:
+        """The latest step, recorded among `points` or not. Raises ValueError before the first."""
+        if self.latest is None:
+            raise ValueError("no step has been taken")
+        return self.latest
+
+    @property
+    def validation_loss(self) -> float | None:
+        """The latest."""
+        return self.validations[-1].loss if self.validations else None
+
+    @property
+    def metrics(self) -> Metrics:
+        return Metrics(
+            base_test_loss=self.base_test_loss,
+            test_loss=self.test_loss,
+            validation_loss=self.validation_loss,
+            train_loss=self.latest.loss if self.latest else None,
+        )

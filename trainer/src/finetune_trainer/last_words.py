@@ -1,0 +1,42 @@
+"""What a stage that failed leaves behind: an exit code and a Result, never a stack trace as its message."""
+
+from __future__ import annotations
+
+import logging
+
+from finetune_api.contract import ExitCode, Stage
+from finetune_api.result import Failure, Result
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.storage import AccessDenied, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+CRASHED = 1
+
+
+def last_words(error: Exception, *, stage: Stage, attempt: int) -> tuple[int, Result]:
+    """Exit code and Result of the stage that `error` ended. A crash also logs its stack trace."""
+    code, failure = _judge(error)
+    if code == CRASHED:
+        log.error("crashed", exc_info=error)
+    else:
+        log.error("%s: %s", failure.reason, failure.message)
+    return code, Result(stage=stage, attempt=attempt, failure=failure)
+
+
+def _judge(error: Exception) -> tuple[int, Failure]:
+    match error:
+        case StageFailed():
+            return error.exit_code, error.failure
+        case AccessDenied():
+            return ExitCode.ACCESS_DENIED, Failure(
+                reason="AccessDenied", message=_line(error), field="spec.storage.secretName"
+            )
+        case StoreUnavailable():
+            return ExitCode.RETRY, Failure(reason="StoreUnavailable", message=_line(error))
+        case _:
+            return CRASHED, Failure(reason="Crashed", message=f"{type(error).__name__}: {_line(error)}"[:1024])
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no message"])[0][:1000]

@@ -1,0 +1,70 @@
+"""What a rank tells its launcher while it works: what it is doing, how far it is, and that it is alive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from finetune_api.contract import Stage
+from finetune_api.progress import Activity, Progress
+from finetune_trainer.history import History
+from finetune_trainer.pace import Pace
+from finetune_trainer.packing import Batch
+from finetune_trainer.progress import ProgressFile
+
+_BEAT_SECONDS = 5.0
+
+
+class Reporter:
+    """Keeps the Progress of one attempt and hands it on with every change."""
+
+    def __init__(self, file: ProgressFile, attempt: int, clock: Callable[[], float]) -> None:
+        self.progress = Progress(stage=Stage.TRAIN, attempt=attempt, activity=Activity.STARTING)
+        self.beat = file.beat
+        self._file = file
+        self._clock = clock
+        self._pace = Pace(clock())
+        file.say(self.progress)
+
+    def say(self, activity: Activity, **changes: object) -> None:
+        """Fields of Progress that changed beside the activity."""
+        self.progress = self.progress.model_copy(update={"activity": activity, **changes})
+        self._file.say(self.progress)
+
+    def training_begins(self, *, step: int, total_steps: int) -> None:
+        self._pace = Pace(self._clock())
+        self.say(Activity.TRAINING, step=step, total_steps=total_steps)
+
+    def step_ended(self, batch: Batch, history: History, *, num_tokens: int, checkpoint_step: int | None) -> None:
+        """`num_tokens` of the global batch, dummies excluded."""
+        self._pace.step_ended(self._clock(), num_tokens)
+        point = history.last
+        self.say(
+            Activity.TRAINING,
+            step=point.step,
+            epoch=batch.epoch + batch.epoch_done,
+            loss=point.loss,
+            validation_loss=history.validation_loss,
+            learning_rate=point.learning_rate,
+            tokens_per_second=self._pace.tokens_per_second,
+            seconds_left=self._pace.seconds_left((self.progress.total_steps or point.step) - point.step),
+            checkpoint_step=checkpoint_step,
+        )
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Signs of life by themselves, around waits that have limits of their own: the store's and the gang's."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(_BEAT_SECONDS):
+                self.beat()
+
+        thread = threading.Thread(target=beat, name="alive", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
