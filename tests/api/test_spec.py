@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
-from spec_cases import BAD, GOOD, Case
 
 from finetune_api.job import FineTuneJob
+from spec_cases import BAD, GOOD, Case
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:

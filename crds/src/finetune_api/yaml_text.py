@@ -13,34 +13,37 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def to_yaml(value: dict[str, Any]) -> str:
-    """`value` as a block mapping in its own order; whatever could be read otherwise is quoted as in JSON."""
-    return "".join(f"{line}\n" for line in _mapping(value))
+    """`value` as a block mapping in its own order; whatever could be read otherwise is quoted as in JSON.
+
+    Raises ValueError for text with characters that YAML forbids.
+    """
+    return "".join(f"{line}\n" for line in _lines(value))
 
 
-def _mapping(value: dict[str, Any]) -> Iterator[str]:
-    for key, below in value.items():
-        yield from _entry(f"{_scalar(key)}:", below)
+def _lines(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _entry(f"{_scalar(key)}:", below)
+        return
+    for below in value:
+        if _nested(below):
+            first, *rest = _lines(below)
+            yield f"- {first}"
+            yield from (f"  {line}" for line in rest)
+        else:
+            yield f"- {_scalar(below)}"
 
 
 def _entry(head: str, value: Any) -> Iterator[str]:
-    if isinstance(value, dict) and value:
-        yield head
-        yield from (f"  {line}" for line in _mapping(value))
-    elif isinstance(value, list | tuple) and value:
-        yield head
-        for item in value:
-            yield from _item(item)
-    else:
+    if not _nested(value):
         yield f"{head} {_scalar(value)}"
+        return
+    yield head
+    yield from (f"  {line}" for line in _lines(value))
 
 
-def _item(value: Any) -> Iterator[str]:
-    if isinstance(value, dict) and value:
-        first, *rest = _mapping(value)
-        yield f"- {first}"
-        yield from (f"  {line}" for line in rest)
-    else:
-        yield f"- {json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple) else _scalar(value)}"
+def _nested(value: Any) -> bool:
+    return isinstance(value, dict | list | tuple) and len(value) > 0
 
 
 def _scalar(value: Any) -> str:
@@ -49,4 +52,7 @@ def _scalar(value: Any) -> str:
     if isinstance(value, float) and "." not in repr(value):
         # YAML 1.1 takes 1e-09 for a string.
         return repr(value).replace("e", ".0e")
-    return json.dumps(value, ensure_ascii=False)
+    quoted = json.dumps(value, ensure_ascii=False)
+    if not quoted.isprintable():
+        raise ValueError(f"{value!a} holds a character that YAML forbids")
+    return quoted
