@@ -99,7 +99,7 @@ def test_a_second_ctrl_c_waits_for_nobody(local_run: LocalRun) -> None:
     process = training(local_run, {**SLOW, "STAND_IN_DEAF": "true"})
     assert process.stdout is not None
     process.send_signal(signal.SIGINT)
-    while "stopping:" not in process.stdout.readline():
+    while "stopping;" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=25)  # the grace that the first one gives is 30 s

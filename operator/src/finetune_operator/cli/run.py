@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.text import Text
 
 from finetune_api.job import FineTuneJob
-from finetune_api.status import ConditionStatus, ConditionType
+from finetune_api.status import ConditionType
 from finetune_operator.apply.local.machine import Machine, find_gpus
 from finetune_operator.cli import outcome
 from finetune_operator.cli.local_job import notes, refusals, with_home
 from finetune_operator.cli.manifest import read_manifests
-from finetune_operator.cli.session import Ended, Session
+from finetune_operator.cli.session import Ended, Session, is_true
 from finetune_operator.cli.state import InUse, default_root, hold
 from finetune_operator.cli.view import view_for
 from finetune_operator.settings import Settings
@@ -89,12 +89,7 @@ async def _session(manifest: dict[str, Any], uid: str, machine: Machine, console
 
 
 def _tell(console: Console, ended: Ended, path: Path) -> int:
-    status = ended.job.status
-    succeeded = any(
-        condition.type is ConditionType.SUCCEEDED and condition.status is ConditionStatus.TRUE
-        for condition in status.conditions
-    )
-    if succeeded:
+    if is_true(ended.job.status, ConditionType.SUCCEEDED):
         _print(console, outcome.success(ended.job, outcome.read_samples(ended.job)))
         return 0
     if ended.stopped_by is not None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.job import FineTuneJob
+from finetune_api.status import ConditionStatus, ConditionType, Status
 from finetune_operator.apply import Body, Kind, Ref
 from finetune_operator.apply.local import LocalCluster
 from finetune_operator.apply.local.machine import Machine
 from finetune_operator.apply.local.objects import ref_of
 from finetune_operator.cli.view import View
-from finetune_operator.decide.conditions import is_finished
+from finetune_operator.decide.conditions import condition, is_finished
 from finetune_operator.observe.memory import Memory
 from finetune_operator.observe.progress import Poller
 from finetune_operator.reconcile import reconcile
@@ -103,7 +104,7 @@ class Session:
             again = await reconcile(ref, self._cluster, self._settings, self._clock(), self._memory)
             job = await self._job(ref)
             self._view.show(job)
-            if is_finished(job.status):
+            if is_finished(job.status) or is_true(job.status, ConditionType.STALLED):
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(again):
@@ -148,7 +149,7 @@ class Session:
                 self._view.note("stopping at once")
                 self._cluster.kill()
             else:
-                self._view.note("stopping: the workers may take a last checkpoint (once more stops them at once)")
+                self._view.note("stopping; the workers may take a last checkpoint (Ctrl-C again: stop at once)")
                 self._stopped_by.set_result(number)
 
         for number in _STOPPING:
@@ -158,3 +159,8 @@ class Session:
         finally:
             for number in _STOPPING:
                 loop.remove_signal_handler(number)
+
+
+def is_true(status: Status, kind: ConditionType) -> bool:
+    found = condition(status, kind)
+    return found is not None and found.status is ConditionStatus.TRUE

@@ -18,8 +18,9 @@ from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob
 from finetune_api.progress import Activity, Progress
 from finetune_api.result import DataSummary
-from finetune_api.status import StageState, StageStatus
+from finetune_api.status import ConditionType, Phase, StageState, StageStatus
 from finetune_operator.apply import Event
+from finetune_operator.decide.conditions import condition
 
 _BAR_WIDTH = 32
 _PLAIN_SECONDS = 10.0
@@ -91,9 +92,8 @@ class LiveView:
 
     def _row(self, job: FineTuneJob, stage: StageStatus) -> RenderableType:
         text = describe(job, stage, self._clock())
-        progress = job.status.progress
-        is_training = stage.state is StageState.RUNNING and progress is not None and progress.stage is stage.stage
-        if not is_training or progress is None or not progress.step or not progress.total_steps:
+        progress = job.status.progress if job.status.phase is Phase.TRAINING and stage.stage is Stage.TRAIN else None
+        if progress is None or not progress.step or not progress.total_steps:
             return Text(text)
         row = Table.grid(padding=(0, 2))
         row.add_row(ProgressBar(progress.total_steps, progress.step, width=_BAR_WIDTH), Text(text))
@@ -152,8 +152,11 @@ def describe(job: FineTuneJob, stage: StageStatus, now: datetime) -> str:
     if stage.state is not StageState.RUNNING:
         return stage.state.value.lower()
     progress = status.progress
-    if progress is None or progress.stage is not stage.stage:
-        return "starting"
+    attempt = status.attempts[-1] if status.attempts else None
+    stale = progress is None or attempt is None or (progress.stage, progress.attempt) != (attempt.stage, attempt.number)
+    if progress is None or stale or status.phase is Phase.RESTARTING:
+        summary = condition(status, ConditionType.SUCCEEDED)
+        return summary.message if summary is not None and summary.message else "starting"
     age = 0.0 if status.progress_time is None else (now - status.progress_time).total_seconds()
     return ", ".join(_readings(progress, age))
 

@@ -33,8 +33,8 @@ class Machine:
 def find_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
     """What this process may use, asked of the driver's own tool so that no CUDA library is loaded."""
     if "CUDA_VISIBLE_DEVICES" in environ:
-        return tuple(device for device in environ["CUDA_VISIBLE_DEVICES"].split(",") if device.strip())
-    if (tool := shutil.which("nvidia-smi")) is None:
+        return tuple(device.strip() for device in environ["CUDA_VISIBLE_DEVICES"].split(",") if device.strip())
+    if (tool := shutil.which("nvidia-smi", path=environ.get("PATH"))) is None:
         return ()
     listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False, timeout=60)
     if listed.returncode != 0:
