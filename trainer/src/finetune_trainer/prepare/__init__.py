@@ -16,7 +16,8 @@ from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprint
 from finetune_trainer.prepare.model import load_tokenizer, resolve
 from finetune_trainer.prepare.read import find_objects
-from finetune_trainer.prepare.validate import check_rejected, check_splits
+from finetune_trainer.prepare.validate import check_published, check_rejected, check_splits
+from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import task_for
 
@@ -58,6 +59,9 @@ def prepare(
     lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", scratch / "lengths")
     resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
     run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=digest)
+    with blame("spec.output.uri"):
+        published = read_published(storage, spec.output.uri, run)
+    check_published(published, spec.output)
     return Prepared(
         run=run,
         model_digest=model.digest,
@@ -65,4 +69,5 @@ def prepare(
         data_digest=digest,
         data=manifest.summary,
         resolved=resolved,
+        published=published,
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from finetune_api.spec import Data
-from finetune_trainer.prepare.clean import Repair, clean_messages, wanted
+from finetune_trainer.prepare.clean import Repair, clean_messages, clean_text, wanted
 from finetune_trainer.prepare.dedup import KEY_BYTES, content_key
 from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
 from finetune_trainer.prepare.read import BadLine, RawRow, read_rows
@@ -153,19 +153,18 @@ def _good_rows(
             ledger.remove(source, row.line, Removal.EMPTY)
             continue
         if done:
-            _keep_examples(tally, done, raw, messages)
+            _keep_examples(tally, raw, repairs)
         key = content_key(messages)
         yield GoodRow(row.line, messages, done, key, key if group is None else group_key(group))
 
 
-def _keep_examples(tally: Tally, done: Repair, before: Messages, after: Messages) -> None:
-    for repair in done:
-        examples = tally.examples.setdefault(repair, [])
-        if len(examples) < _EXAMPLES:
-            examples.extend(
-                (old.content, new.content) for old, new in zip(before, after, strict=True) if old.content != new.content
-            )
-            del examples[_EXAMPLES:]
+def _keep_examples(tally: Tally, before: Messages, repairs: Repair) -> None:
+    for message in before:
+        after, done = clean_text(message.content, repairs)
+        for repair in done:
+            examples = tally.examples.setdefault(repair, [])
+            if len(examples) < _EXAMPLES:
+                examples.append((message.content, after))
 
 
 def _batched(rows: Iterator[RawRow | BadLine]) -> Iterator[list[RawRow | BadLine]]:

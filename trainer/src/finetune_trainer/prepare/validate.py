@@ -1,9 +1,10 @@
-"""What is wrong with the data as a whole, in words that name the field to change."""
+"""What is wrong with the job as a whole, in words that name the field to change."""
 
 from __future__ import annotations
 
 from finetune_api.contract import ExitCode
-from finetune_api.spec import Data, Split
+from finetune_api.result import Published
+from finetune_api.spec import Data, IfExists, Output, Split
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.scan import Tally
 from finetune_trainer.prepared import SPLITS, Manifest
@@ -66,3 +67,11 @@ def check_splits(manifest: Manifest, split: Split) -> None:
             "add rows, or change its percentages or its seed"
         )
         raise StageFailed(ExitCode.MISMATCH, "SplitEmpty", message, field="spec.data.split", places=manifest.places)
+
+
+def check_published(published: Published | None, output: Output) -> None:
+    """This very run is not there already, unless it may be used again. Raises StageFailed."""
+    if published is not None and output.if_exists is IfExists.FAIL:
+        field = "spec.output.ifExists"
+        message = f"{field} is Fail, and this very run is already published: {published.manifest_uri}"
+        raise StageFailed(ExitCode.BAD_CONFIG, "OutputExists", message, field=field)
