@@ -115,7 +115,7 @@ def _container(
 
 
 def variable(name: str, value: str) -> dict[str, Any]:
-    return {"name": name, "value": value}
+    return {"name": str(name), "value": value}
 
 
 def _environment() -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ def _environment() -> list[dict[str, Any]]:
         variable(Env.SCRATCH, MOUNT_SCRATCH),
         variable(Env.RESULT, TERMINATION_LOG),
         variable(Env.PROGRESS_PORT, str(PORT_PROGRESS)),
-        {"name": Env.POD_NAME.value, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": str(Env.POD_NAME), "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         # The root file system is read-only; caches of libraries go to the node's disk.
         variable("HOME", MOUNT_SCRATCH),
         variable("TMPDIR", _MOUNT_TMP),
