@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import Fenced, Run, open_run, read_head, read_manifest
 from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Shard, shard_key
+from finetune_trainer.checkpoint.verified import Damaged
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import PreconditionFailed, Storage, StoredObject, StoreUnavailable
 from memory_storage import Crash, MemoryStorage, WatchedStorage, crash_at
@@ -354,5 +355,5 @@ def test_flipped_bits_in_a_manifest_are_always_noticed() -> None:
         damaged = bytearray(content)
         damaged[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
         storage.write(uri, bytes(damaged))
-        with pytest.raises(ValueError, match="is not what was written there"):
+        with pytest.raises(Damaged, match="is not what was written there"):
             read_manifest(storage, URI, entry)

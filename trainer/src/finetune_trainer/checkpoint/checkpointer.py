@@ -6,7 +6,6 @@ background thread                  └ shard → storage → gather → rank 0 c
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -30,9 +29,10 @@ from finetune_trainer.checkpoint.shards import (
     restore,
     write_shard,
 )
+from finetune_trainer.checkpoint.verified import Damaged, digest_of, download_verified
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import TIMEOUT, Gang
-from finetune_trainer.storage import NotFound, Storage
+from finetune_trainer.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Checkpointer:
         self._need_room(sum(tensor.nbytes for tensor in snapshot.tensors.values()))
         try:
             write_shard(path, snapshot.tensors)
-            digest = _sha256(path)
+            digest = digest_of(path)
             size = path.stat().st_size
             self._storage.upload(path, f"{self._uri}/{key}")
         finally:
@@ -198,7 +198,7 @@ class Checkpointer:
             ) from error
         folder = self._scratch / f"restore-{self._gang.rank}"
         try:
-            paths, problem = self._fetch(manifest, plan, folder)
+            paths, problem = self._try_download(manifest, plan, folder)
             problems = [problem for problem in self._gang.gather(problem) if problem is not None]
             if problems:
                 log.warning("the checkpoint of step %d is damaged: %s", entry.step, problems[0])
@@ -213,35 +213,28 @@ class Checkpointer:
         if self._gang.rank == 0:
             try:
                 told = read_manifest(self._storage, self._uri, entry).to_json()
-            except ValueError as problem:
+            except Damaged as problem:
                 log.warning("the checkpoint of step %d is damaged: %s", entry.step, problem)
         told = self._gang.broadcast(told)
         return None if told is None else Manifest.parse(told)
 
-    def _fetch(self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path) -> tuple[dict[int, Path], str | None]:
-        """The shards that the plan reads, as verified files; or what is wrong with one of them."""
-        needed = sorted({copy.shard for copy in plan})
-        folder.mkdir(parents=True, exist_ok=True)
-        self._need_room(sum(manifest.shards[number].size for number in needed))
-        paths = {}
-        for number in needed:
-            shard = manifest.shards[number]
-            path = folder / f"{number}.safetensors"
-            # Twice, for the wire may be at fault.
-            problem = self._fetch_one(shard, path) and self._fetch_one(shard, path)
-            if problem is not None:
-                return {}, problem
-            paths[number] = path
-        return paths, None
-
-    def _fetch_one(self, shard: Shard, path: Path) -> str | None:
+    def _try_download(
+        self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path
+    ) -> tuple[dict[int, Path], str | None]:
         try:
-            self._storage.download(f"{self._uri}/{shard.key}", path)
-        except NotFound:
-            return f"{shard.key} is missing"
-        if path.stat().st_size != shard.size or _sha256(path) != shard.sha256:
-            return f"{shard.key} is not what was written there"
-        return None
+            return self._download(manifest, plan, folder), None
+        except Damaged as problem:
+            return {}, str(problem)
+
+    def _download(self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path) -> dict[int, Path]:
+        """The shards that the plan reads, as verified files by number. Raises Damaged."""
+        paths = {number: folder / f"{number}.safetensors" for number in sorted({copy.shard for copy in plan})}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._need_room(sum(manifest.shards[number].size for number in paths))
+        for number, path in paths.items():
+            shard = manifest.shards[number]
+            download_verified(self._storage, f"{self._uri}/{shard.key}", path, size=shard.size, sha256=shard.sha256)
+        return paths
 
     def _need_room(self, size: int) -> None:
         free = shutil.disk_usage(self._scratch).free
@@ -265,8 +258,3 @@ def _manifest(snapshot: _Snapshot, epoch: int, reports: list[dict[str, Any]]) ->
         shards=tuple(Shard.parse(report["shard"]) for report in reports),
         state=dict(snapshot.state),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

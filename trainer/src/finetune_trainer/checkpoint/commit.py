@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.layout import CHECKPOINTS, HEAD, Entry, Head, Manifest, manifest_key
 from finetune_trainer.checkpoint.retention import kept, to_delete
+from finetune_trainer.checkpoint.verified import read_verified
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, StoreUnavailable
 
@@ -221,20 +222,9 @@ def open_run(
 
 
 def read_manifest(storage: Storage, run_uri: str, entry: Entry) -> Manifest:
-    """The manifest that HEAD names. Raises ValueError when it is not the one that was committed."""
+    """The manifest that HEAD names. Raises Damaged when it is not the one that was committed."""
     content = read_verified(storage, f"{run_uri}/{manifest_key(entry.step, entry.epoch)}", entry.manifest_sha256)
     return Manifest.model_validate_json(content)
-
-
-def read_verified(storage: Storage, uri: str, digest: str) -> bytes:
-    """An object's bytes. Raises ValueError when it is missing or they do not have the SHA-256 `digest`."""
-    try:
-        content, _ = storage.read(uri)
-    except NotFound as error:
-        raise ValueError(f"{uri} is missing") from error
-    if sha256(content).hexdigest() != digest:
-        raise ValueError(f"{uri} is not what was written there")
-    return content
 
 
 def read_head(storage: Storage, run_uri: str) -> Head | None:

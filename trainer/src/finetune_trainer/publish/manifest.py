@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +14,9 @@ from pydantic import ValidationError
 
 from finetune_api.model import Model
 from finetune_api.result import Metrics, Published
-from finetune_trainer.checkpoint.commit import Fenced, Run, read_head, read_verified
+from finetune_trainer.checkpoint.commit import Fenced, Run, read_head
 from finetune_trainer.checkpoint.layout import MANIFEST, Digest, run_uri
+from finetune_trainer.checkpoint.verified import Damaged, digest_of, read_verified
 from finetune_trainer.storage import NotFound, PreconditionFailed, Storage
 
 REPORT = "reports/report.html"
@@ -73,7 +73,7 @@ def files_under(folder: Path) -> tuple[PublishedFile, ...]:
         PublishedFile(
             path=path.relative_to(folder).as_posix(),
             size=path.stat().st_size,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=digest_of(path),
         )
         for path in sorted(folder.rglob("*"))
         if path.is_file()
@@ -110,7 +110,7 @@ def read_published(storage: Storage, output_uri: str, run: str) -> Published | N
     try:
         content = read_verified(storage, f"{folder}/{MANIFEST}", head.published.manifest_sha256)
         manifest = Manifest.model_validate_json(content)
-    except ValueError:
+    except Damaged:
         return None
     sizes = {stored.uri: stored.size for stored in storage.list(f"{folder}/")}
     if any(sizes.get(f"{folder}/{file.path}") != file.size for file in manifest.files):

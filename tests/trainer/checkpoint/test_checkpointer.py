@@ -1,0 +1,250 @@
+"""State out of DeepSpeed, through storage and back, by real ranks. Equal means equal bits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_trainer.checkpoint.commit import read_head
+from finetune_trainer.checkpoint.layout import shard_key
+from finetune_trainer.storage import Storage, StoredObject
+from finetune_trainer.storage.files import FileStorage
+from preloaded import Preloaded
+
+CASES = [f"{stage}-{precision}" for stage, precision in product((1, 2), ("Float32", "BFloat16"))]
+WORLDS = (1, 2, 3)
+
+
+def make(case: str, gang: Any, width: int = 13) -> Any:
+    """An engine on a small network with adapters whose sizes fit no number of ranks."""
+    import torch
+
+    from finetune_api.spec import Precision, Training
+    from finetune_trainer.engine import Division, make_engine
+
+    class Adapted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base = torch.nn.Linear(width, width).requires_grad_(requires_grad=False)
+            self.down = torch.nn.Linear(width, 3, bias=False)
+            self.up = torch.nn.Linear(3, width)
+            self.head = torch.nn.Linear(width, 1, bias=False)
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            batch = batch.to(self.base.weight.dtype)
+            hidden = torch.tanh(self.base(batch) + self.up(self.down(batch)))
+            return self.head(hidden).float().square().mean()
+
+    stage, precision = case.split("-")
+    torch.manual_seed(1)
+    return make_engine(
+        Adapted(),
+        gang,
+        training=Training(learning_rate=1e-2, weight_decay=0.1),
+        precision=Precision(precision),
+        division=Division(zero_stage=int(stage), micro_batch_size=1, micro_steps=1),
+    )
+
+
+def step(engine: Any, number: int) -> None:
+    import torch
+
+    batch = torch.randn(4, 13, generator=torch.Generator().manual_seed(number))
+    engine.backward(engine(batch), scale_wrt_gas=False)
+    engine.step()
+
+
+def checkpointer(engine: Any, gang: Any, storage: Storage, uri: str, scratch: str) -> Any:
+    from finetune_trainer.checkpoint.checkpointer import Checkpointer
+    from finetune_trainer.checkpoint.commit import open_run
+
+    run = open_run(storage, uri, owner="uid", clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)) if not gang.rank else None
+    return Checkpointer(engine, gang, storage, run, scratch=Path(scratch), keep_last=2)
+
+
+def state_of(engine: Any, gang: Any) -> dict[str, str]:
+    """Masters, moments and weights of the whole gang as digests, whoever holds which part."""
+    import torch
+    import torch.distributed as dist
+
+    from finetune_trainer.checkpoint.shards import KINDS, HostCopy, optimizer_step_of, partition_of
+
+    partition = partition_of(engine)
+    tensors = HostCopy().take(partition)
+    digests = {"step": str(optimizer_step_of(partition))}
+    for name, parameter in engine.module.named_parameters():
+        digests[f"{name} weight"] = hashlib.sha256(
+            parameter.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
+        ).hexdigest()
+        if parameter.requires_grad:
+            for kind in KINDS:
+                whole = torch.zeros(parameter.numel())
+                for piece in partition.pieces:
+                    if piece.parameter == name:
+                        whole[piece.start : piece.start + piece.length] = tensors[kind][
+                            piece.offset : piece.offset + piece.length
+                        ]
+                dist.all_reduce(whole, group=gang.group)
+                digests[f"{name} {kind}"] = hashlib.sha256(whole.numpy().tobytes()).hexdigest()
+    return digests
+
+
+def write(folder: str, cases: list[str]) -> dict[str, Any]:
+    """Three steps and a checkpoint, then two steps more."""
+    from finetune_trainer.gang import form_gang
+
+    with form_gang(os.environ, gpu=False) as gang:
+        seen = {}
+        for case in cases:
+            engine = make(case, gang)
+            checkpoints = checkpointer(engine, gang, FileStorage(), f"file://{folder}/{case}", f"{folder}/scratch")
+            assert checkpoints.load() is None
+            for number in (1, 2, 3):
+                step(engine, number)
+            checkpoints.save(3, {"losses": [0.5, None]})
+            saved = state_of(engine, gang)
+            step(engine, 4)
+            step(engine, 5)
+            checkpoints.finish()
+            seen[case] = {
+                "saved": saved,
+                "continued": state_of(engine, gang),
+                "committed": checkpoints.committed_step,
+                "class": type(engine.optimizer).__name__,
+            }
+        return seen
+
+
+def resume(folder: str, cases: list[str], writers: list[int]) -> dict[str, Any]:
+    """Each case, written by each number of ranks: as loaded, and two steps later."""
+    from finetune_trainer.gang import form_gang
+
+    with form_gang(os.environ, gpu=False) as gang:
+        seen = {}
+        for case in cases:
+            for writer in writers:
+                engine = make(case, gang)
+                uri = f"file://{folder}/{writer}/{case}"
+                found = checkpointer(engine, gang, FileStorage(), uri, f"{folder}/scratch").load()
+                loaded = state_of(engine, gang)
+                step(engine, 4)
+                step(engine, 5)
+                seen[f"{writer} {case}"] = {"found": found, "loaded": loaded, "continued": state_of(engine, gang)}
+        return seen
+
+
+def test_any_number_of_ranks_resumes_what_any_number_saved(preloaded: Preloaded, tmp_path: Path) -> None:
+    written: dict[int, Any] = {}
+    for world in WORLDS:
+        (tmp_path / str(world)).mkdir()
+        ranks = preloaded.run(write, world_size=world, folder=str(tmp_path / str(world)), cases=CASES)
+        assert all(rank == ranks[0] for rank in ranks)
+        written[world] = ranks[0]
+        assert {case["committed"] for case in written[world].values()} == {3}
+        # ZeRO 1 in bf16 with fp32 accumulation silently is a class of its own.
+        assert {case["class"] for case in written[world].values()} == {"DeepSpeedZeroOptimizer", "BF16_Optimizer"}
+
+    for world in WORLDS:
+        ranks = preloaded.run(resume, world_size=world, folder=str(tmp_path), cases=CASES, writers=list(WORLDS))
+        assert all(rank == ranks[0] for rank in ranks)
+        for (writer, case), seen in zip(product(WORLDS, CASES), _by_writer(ranks[0]), strict=True):
+            assert seen["found"] == [3, {"losses": [0.5, None]}]
+            assert seen["loaded"] == written[writer][case]["saved"], f"{writer} -> {world} ranks, {case}"
+            if writer == world:
+                assert seen["continued"] == written[writer][case]["continued"], f"{world} ranks, {case}"
+
+
+def _by_writer(seen: dict[str, Any]) -> list[Any]:
+    return [seen[f"{writer} {case}"] for writer, case in product(WORLDS, CASES)]
+
+
+class DyingStorage(FileStorage):
+    """Its process is killed in the middle of uploading one shard."""
+
+    def __init__(self, fatal: str) -> None:
+        self._fatal = fatal
+
+    def upload(self, path: Path, uri: str) -> StoredObject:
+        if uri.endswith(self._fatal):
+            self.write(uri, path.read_bytes()[:100])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().upload(path, uri)
+
+
+def save_twice_and_die(folder: str) -> None:
+    from finetune_trainer.gang import form_gang
+
+    with form_gang(os.environ, gpu=False) as gang:
+        engine = make(CASES[-1], gang)
+        checkpoints = checkpointer(
+            engine, gang, DyingStorage(shard_key(2, 1, 1)), f"file://{folder}/run", f"{folder}/scratch"
+        )
+        for number in (1, 2):
+            step(engine, number)
+            checkpoints.save(number, {})
+            checkpoints.finish()
+
+
+def load_and_save(folder: str, *, at: int, width: int = 13) -> Any:
+    from finetune_trainer.failures import StageFailed
+    from finetune_trainer.gang import form_gang
+
+    with form_gang(os.environ, gpu=False) as gang:
+        engine = make(CASES[-1], gang, width)
+        checkpoints = checkpointer(engine, gang, FileStorage(), f"file://{folder}/run", f"{folder}/scratch")
+        try:
+            found = checkpoints.load()
+        except StageFailed as failure:
+            return [int(failure.exit_code), failure.failure.reason, failure.failure.message]
+        for number in (at - 1, at):
+            step(engine, number)
+            checkpoints.save(number, {"at": number})
+        checkpoints.finish()
+        return found
+
+
+def test_a_rank_killed_in_the_middle_of_an_upload_costs_that_checkpoint_only(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    with pytest.raises(AssertionError, match=r"rank [01] of save_twice_and_die failed"):
+        preloaded.run(save_twice_and_die, world_size=2, folder=str(tmp_path))
+    assert (tmp_path / "run" / shard_key(2, 1, 1)).stat().st_size == 100
+
+    assert preloaded.run(load_and_save, world_size=2, folder=str(tmp_path), at=4) == [[1, {}]] * 2
+
+    head = read_head(FileStorage(), f"file://{tmp_path}/run")
+    assert head is not None
+    assert [(entry.step, entry.epoch) for entry in head.checkpoints] == [(3, 2), (4, 2)]
+    assert not (tmp_path / "run" / shard_key(2, 1, 1)).exists()
+
+
+def damage_shard(folder: Path, at: int, epoch: int) -> None:
+    _rewrite(folder / "run" / shard_key(at, epoch, 1), lambda content: content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def _rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+def test_damaged_checkpoints_are_passed_over_once_and_then_end_the_job(preloaded: Preloaded, tmp_path: Path) -> None:
+    assert preloaded.run(load_and_save, world_size=2, folder=str(tmp_path), at=2) == [None] * 2
+
+    damage_shard(tmp_path, at=2, epoch=1)
+    assert preloaded.run(load_and_save, world_size=2, folder=str(tmp_path), at=4) == [[1, {"at": 1}]] * 2
+
+    mismatch = preloaded.run(load_and_save, world_size=1, folder=str(tmp_path), at=6, width=14)
+    assert mismatch[0][:2] == [65, "CheckpointMismatch"]
+
+    damage_shard(tmp_path, at=4, epoch=2)
+    (tmp_path / "run" / shard_key(3, 2, 0)).unlink()
+    corrupt = preloaded.run(load_and_save, world_size=2, folder=str(tmp_path), at=6)
+    assert [answer[:2] for answer in corrupt] == [[67, "CheckpointsCorrupt"]] * 2
+    assert "steps 3 and 4" in corrupt[0][2]
