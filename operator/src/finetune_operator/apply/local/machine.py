@@ -39,7 +39,9 @@ def find_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
     listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False, timeout=60)
     if listed.returncode != 0:
         return ()
-    return tuple(str(index) for index, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU "))
+    # Slices of a divided GPU are listed below it, indented.
+    num_gpus = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return tuple(str(index) for index in range(num_gpus))
 
 
 def free_port(source: random.Random) -> int:
