@@ -221,7 +221,7 @@ ABOUT = {
 async def test_an_event_says_about_what_by_whom_and_when(tmp_path: Path) -> None:
     server = Server(Answer({}, status=201))
     async with serving(server, tmp_path) as cluster:
-        await cluster.post_event(ABOUT, Event(type="Warning", reason="Failed", message="x" * 2000))
+        await cluster.post_event(ABOUT, Event(type="Warning", reason="Failed", message="ü" * 1000))
     assert server.lines == ["POST /apis/events.k8s.io/v1/namespaces/ml/events"]
     assert server.requests[0].body == {
         "apiVersion": "events.k8s.io/v1",
@@ -239,7 +239,7 @@ async def test_an_event_says_about_what_by_whom_and_when(tmp_path: Path) -> None
         "type": "Warning",
         "reason": "Failed",
         "action": "Failed",
-        "note": "x" * 1023 + "…",
+        "note": "ü" * 510 + "…",
         "reportingController": "finetune.dev/operator",
         "reportingInstance": "operator-0",
     }

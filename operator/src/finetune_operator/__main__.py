@@ -21,7 +21,7 @@ import kopf
 
 from finetune_operator.apply import ClusterError, Kind, Ref
 from finetune_operator.apply.kube import KubeCluster
-from finetune_operator.handlers import MANAGED, Shown, kopf_settings, registry, resync
+from finetune_operator.handlers import MANAGED, WATCHED, Shown, kopf_settings, registry, resync
 from finetune_operator.lease import Lease, LeaseLost
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe.memory import Memory
@@ -186,15 +186,16 @@ class Operator:
             self._queue.add(ref)
 
     async def _until_served(self) -> None:
-        """Kopf looks for the CRD only once where it may not watch CRDs, so it must be there before Kopf starts."""
+        """Until all that is watched can be listed: Kopf gives up over a missing permission or CRD."""
         said = ""
         while True:
             try:
-                await self._listed(Kind.FINE_TUNE_JOB)
+                for kind in WATCHED:
+                    await self._listed(kind)
                 return
             except ClusterError as error:
                 if str(error) != said:
-                    logger.warning("waiting until FineTuneJobs can be listed: %s", error)
+                    logger.warning("waiting for what is to be watched: %s", error)
                     said = str(error)
             await asyncio.sleep(RETRY_SECONDS)
 

@@ -33,8 +33,8 @@ from finetune_operator.apply import (
 
 PAGE = 500
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
-MESSAGE_MAX = 1024
-"""The API server refuses a longer note in an Event."""
+NOTE_MAX = 1024
+"""Bytes; the API server refuses a longer note in an Event."""
 
 _JSON = "application/json"
 _METADATA_LIST = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -195,7 +195,7 @@ class KubeCluster:
             "type": event.type,
             "reason": event.reason,
             "action": event.reason,
-            "note": event.message if len(event.message) <= MESSAGE_MAX else event.message[: MESSAGE_MAX - 1] + "…",
+            "note": _cut(event.message),
             "reportingController": f"{GROUP}/operator",
             "reportingInstance": self._identity,
         }
@@ -284,6 +284,11 @@ class KubeCluster:
 
 def _kind_of(manifest: Manifest) -> tuple[str, str]:
     return manifest["apiVersion"], manifest["kind"]
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode()
+    return message if len(encoded) <= NOTE_MAX else encoded[: NOTE_MAX - 3].decode(errors="ignore") + "…"
 
 
 def _path(api_version: str, plural: str, namespace: str | None, name: str | None = None) -> str:
