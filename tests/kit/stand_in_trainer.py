@@ -83,7 +83,7 @@ def _publish(output: Path) -> None:
     samples = [
         {"prompt": f"question {number}", "expected": "yes", "before": "maybe", "after": "yes!"} for number in range(5)
     ]
-    (reports / "samples.json").write_text(json.dumps({"samples": samples}))
+    (reports / "samples.json").write_text(json.dumps(samples))
 
 
 def _say(snapshot: dict[str, Any], **words: object) -> None:

@@ -7,32 +7,32 @@ from pathlib import Path
 
 import pytest
 
+from finetune_api.job import FineTuneJob
 from finetune_api.result import Failure
-from finetune_api.status import Phase, Status
+from finetune_api.status import Artifacts, Phase, Status
 from finetune_operator.cli.outcome import Sample, failure, read_samples, success
 from jobs import make_job
 
 ROW = {"prompt": "Say  yes.\n\nNow.", "expected": "yes", "before": "no", "after": "yes"}
 
 
-def published(folder: Path, *rows: dict[str, str]) -> Path:
-    reports = folder / "runs" / "abc" / "reports"
-    reports.mkdir(parents=True)
-    (reports / "samples.json").write_text(json.dumps({"samples": rows}))
-    return folder
+def reported_at(uri: str) -> FineTuneJob:
+    artifacts = Artifacts(model_uri="m", report_uri=uri, manifest_uri="m", manifest_sha256="m")
+    return make_job(status=Status(artifacts=artifacts))
 
 
-def test_the_first_three_samples_of_the_run_are_read(tmp_path: Path) -> None:
-    output = published(tmp_path, *({**ROW, "prompt": str(number)} for number in range(4)))
-    job = make_job(output={"uri": f"file://{output}"}, status=Status(run="abc"))
-    assert read_samples(job) == tuple(
+def test_the_first_three_samples_beside_the_report_are_read(tmp_path: Path) -> None:
+    rows = [{**ROW, "prompt": str(number)} for number in range(4)]
+    (tmp_path / "samples.json").write_text(json.dumps(rows))
+    assert read_samples(reported_at(f"file://{tmp_path}/report.html")) == tuple(
         Sample(prompt=str(number), expected="yes", before="no", after="yes") for number in range(3)
     )
 
 
 def test_a_run_without_samples_or_in_s3_has_none_to_tell(tmp_path: Path) -> None:
-    assert read_samples(make_job(output={"uri": f"file://{tmp_path}"}, status=Status(run="abc"))) == ()
-    assert read_samples(make_job(output={"uri": "s3://models/triage"}, status=Status(run="abc"))) == ()
+    assert read_samples(reported_at(f"file://{tmp_path}/report.html")) == ()
+    assert read_samples(reported_at("s3://models/report.html")) == ()
+    assert read_samples(make_job()) == ()
 
 
 def test_texts_are_told_in_one_line_and_long_ones_are_cut() -> None:

@@ -65,14 +65,14 @@ def failure(job: FineTuneJob, log: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def read_samples(job: FineTuneJob) -> tuple[Sample, ...]:
-    """The first rows of the run's report; none when it lies in S3, which this command does not read."""
-    uri = f"{job.spec.output.uri}/runs/{job.status.run}/reports/samples.json"
-    if not uri.startswith("file://"):
+    """The first ones beside the report; none when it lies in S3, which this command does not read."""
+    if job.status.artifacts is None or not job.status.artifacts.report_uri.startswith("file://"):
         return ()
     try:
-        found: list[dict[str, Any]] = json.loads(Path(local(uri)).read_text())["samples"]
-    except FileNotFoundError:  # generateRows: 0
+        text = Path(local(job.status.artifacts.report_uri)).with_name("samples.json").read_text()
+    except FileNotFoundError:  # evaluation.generateRows: 0
         return ()
+    found: list[dict[str, Any]] = json.loads(text)
     return tuple(
         Sample(prompt=row["prompt"], expected=row["expected"], before=row["before"], after=row["after"])
         for row in found[:_NUM_SAMPLES]
