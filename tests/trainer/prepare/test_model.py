@@ -14,7 +14,6 @@ from safetensors.numpy import load_file, save_file
 
 from finetune_api.contract import ExitCode
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.fingerprint import READ_WHOLE_BYTES
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.storage import AccessDenied, open_storage
 from memory_storage import MemoryStorage
@@ -240,27 +239,6 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) 
     failed = refusal(folder, load)
     assert failed.exit_code is ExitCode.MISMATCH
     assert "has 260 tokens, the model 259" in failed.failure.message
-
-
-def test_of_large_weights_only_the_header_is_read(tmp_path: Path) -> None:
-    """A 7B model is checked in the time of a few requests."""
-    folder = tiny_model(tmp_path, hidden_size=256, num_layers=20, tied=True)
-    assert (folder / "model.safetensors").stat().st_size > READ_WHOLE_BYTES
-    read: list[int] = []
-
-    class Counting(MemoryStorage):
-        def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
-            content, etag = super().read(uri, start, length)
-            read.append(len(content))
-            return content, etag
-
-    storage = Counting()
-    for path in folder.iterdir():
-        storage.write(f"s3://models/m/{path.name}", path.read_bytes())
-    before = resolve(storage, "s3://models/m").digest
-    assert sum(read) < 200_000
-    storage.write("s3://models/m/model.safetensors", (folder / "model.safetensors").read_bytes())
-    assert resolve(storage, "s3://models/m").digest != before
 
 
 def test_a_refusal_of_the_store_names_the_field(tmp_path: Path) -> None:

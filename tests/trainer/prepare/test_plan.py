@@ -109,9 +109,9 @@ def test_rows_longer_than_the_models_positions_are_refused() -> None:
         {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
         | {"max_position_embeddings": 1024}
     )
-    plan.check_lengths(spec_with().training, config)
+    plan.check_spec(spec_with(), config)
     with pytest.raises(StageFailed, match="made for 1024") as failed:
-        plan.check_lengths(spec_with(training={"sequenceLength": 1025}).training, config)
+        plan.check_spec(spec_with(training={"sequenceLength": 1025}), config)
     assert failed.value.failure.field == "spec.training.sequenceLength"
 
 
@@ -162,7 +162,7 @@ def test_another_model_or_other_data_is_another_run() -> None:
     assert len(digests) == 3
 
 
-SOURCES = [("s3://raw/a.jsonl", "1"), ("s3://raw/b.jsonl", "2")]
+SOURCES = {"s3://raw/a.jsonl": "1", "s3://raw/b.jsonl": "2"}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_decides_the_data_makes_other_data(change: dict[str, Any]) -> None:
 
 def test_other_objects_or_another_tokenizer_make_other_data() -> None:
     spec = spec_with()
-    changed = [("s3://raw/a.jsonl", "1"), ("s3://raw/b.jsonl", "3")]
+    changed = SOURCES | {"s3://raw/b.jsonl": "3"}
     digests = {plan.data_digest(spec, SOURCES, "t"), plan.data_digest(spec, changed, "t")}
     assert len(digests | {plan.data_digest(spec, SOURCES, "u")}) == 3
 

@@ -33,6 +33,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def run(snapshot: Snapshot, scratch: Path, storage: Storage | None = None) -> Prepared:
+    scratch.mkdir(exist_ok=True)
     return prepare(
         snapshot, storage=storage or open_storage(), scratch=scratch, report=lambda progress: None, cpuinfo=""
     )
@@ -200,7 +201,7 @@ def test_rows_of_a_group_stay_together(tmp_path: Path) -> None:
 def test_progress_is_heard(tmp_path: Path) -> None:
     heard: list[Progress] = []
     snapshot = prepare_snapshot(tmp_path, map(pair, range(2500)))
-    prepare(snapshot, storage=open_storage(), scratch=tmp_path / "scratch", report=heard.append, cpuinfo="")
+    prepare(snapshot, storage=open_storage(), scratch=tmp_path, report=heard.append, cpuinfo="")
     assert [(progress.activity, progress.rows_read) for progress in heard] == [
         (Activity.READING, 0),
         (Activity.READING, 1024),

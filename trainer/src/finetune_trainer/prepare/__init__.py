@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from finetune_api.contract import Stage
 from finetune_api.progress import Activity, Progress
 from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
+from finetune_api.spec import Spec
 from finetune_trainer import prepared
 from finetune_trainer.prepare import plan
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.build import Recipe, build
-from finetune_trainer.prepare.fingerprint import fingerprint
-from finetune_trainer.prepare.model import load_tokenizer, resolve
+from finetune_trainer.prepare.fingerprint import fingerprints
+from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.read import find_objects
 from finetune_trainer.prepare.validate import check_published, check_rejected, check_splits
+from finetune_trainer.prepared import Manifest
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import task_for
@@ -27,8 +30,7 @@ def prepare(
 ) -> Prepared:
     """Carry out the prepare stage; data that was prepared before from the same inputs is used again.
 
-    `scratch` is an empty local folder, `cpuinfo` the text of /proc/cpuinfo or empty. Raises StageFailed,
-    StoreUnavailable.
+    `scratch` is a local folder, `cpuinfo` the text of /proc/cpuinfo or empty. Raises StageFailed, StoreUnavailable.
     """
 
     def progressed(activity: Activity, rows: int) -> None:
@@ -36,29 +38,17 @@ def prepare(
 
     spec = snapshot.spec
     progressed(Activity.READING, 0)
-    model = resolve(storage, spec.model.uri)
-    plan.check_lengths(spec.training, model.config)
-    tokenizer = load_tokenizer(storage, model, scratch / "tokenizer")
-    objects = find_objects(storage, spec.data.sources)
-    with blame("spec.data.sources"):
-        prints = [(stored.uri, fingerprint(storage, stored)) for stored in objects]
-    digest = plan.data_digest(spec, prints, model.tokenizer_digest)
-    recipe = Recipe(digest=digest, spec=spec, objects=objects, task=task_for(spec.task), tokenizer=tokenizer)
-    cache_field = "spec.output.uri" if spec.data.cache_uri is None else "spec.data.cacheUri"
-    data_uri = f"{spec.data.cache_uri or spec.output.uri}/prepared/{digest}"
-    with blame(cache_field):
-        manifest = prepared.read_manifest(storage, data_uri)
-    if manifest is None:
-        manifest = build(
-            recipe, scratch / "prepared", storage=storage, spill_folder=scratch / "spill", progressed=progressed
-        )
-        with blame(cache_field):
-            prepared.commit(storage, data_uri, manifest, scratch / "prepared")
-    check_rejected(manifest, spec.data, data_uri)
-    check_splits(manifest, spec.data.split)
-    lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", scratch / "lengths")
-    resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
-    run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=digest)
+    with TemporaryDirectory(dir=scratch) as name:
+        local = Path(name)
+        model = resolve(storage, spec.model.uri)
+        plan.check_spec(spec, model.config)
+        recipe = _recipe(spec, model, storage, local)
+        data_uri, manifest = _data(recipe, storage, local, progressed)
+        check_rejected(manifest, spec.data, data_uri)
+        check_splits(manifest, spec.data.split)
+        lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
+        resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
+    run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=manifest.digest)
     with blame("spec.output.uri"):
         published = read_published(storage, spec.output.uri, run)
     check_published(published, spec.output)
@@ -66,8 +56,30 @@ def prepare(
         run=run,
         model_digest=model.digest,
         data_uri=data_uri,
-        data_digest=digest,
+        data_digest=manifest.digest,
         data=manifest.summary,
         resolved=resolved,
         published=published,
     )
+
+
+def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Recipe:
+    tokenizer = load_tokenizer(storage, model, local / "tokenizer")
+    objects = find_objects(storage, spec.data.sources)
+    with blame("spec.data.sources"):
+        digest = plan.data_digest(spec, fingerprints(storage, objects), model.tokenizer_digest)
+    return Recipe(digest=digest, spec=spec, objects=objects, task=task_for(spec.task), tokenizer=tokenizer)
+
+
+def _data(
+    recipe: Recipe, storage: Storage, local: Path, progressed: Callable[[Activity, int], None]
+) -> tuple[str, Manifest]:
+    """Where the data lies, and its manifest; built only when it is not there yet."""
+    data, output = recipe.spec.data, recipe.spec.output
+    uri = f"{data.cache_uri or output.uri}/prepared/{recipe.digest}"
+    with blame("spec.output.uri" if data.cache_uri is None else "spec.data.cacheUri"):
+        manifest = prepared.read_manifest(storage, uri)
+        if manifest is None:
+            manifest = build(recipe, local / "data", storage, local / "spill", progressed)
+            prepared.commit(storage, uri, manifest, local / "data")
+    return uri, manifest

@@ -46,7 +46,7 @@ class Recipe:
 
 
 def build(
-    recipe: Recipe, folder: Path, *, storage: Storage, spill_folder: Path, progressed: Callable[[Activity, int], None]
+    recipe: Recipe, folder: Path, storage: Storage, spill_folder: Path, progressed: Callable[[Activity, int], None]
 ) -> Manifest:
     """Everything but the manifest itself, written to `folder`. `progressed` hears the rows read or encoded so far.
 

@@ -1,15 +1,16 @@
-"""What a stored object is, told cheaply and safely."""
+"""What stored objects are, told cheaply and safely."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from finetune_trainer.storage import Storage, StoredObject
 
-READ_WHOLE_BYTES: Final = 16 << 20
-"""Up to here an object is told by its content: a copy elsewhere, or a file written again, is the same."""
+READ_WHOLE_BYTES: Final = 64 << 20
+"""Up to here objects are told by their content: a copy elsewhere, or a file written again, is the same."""
 
 
 def digest_of(value: Any) -> str:
@@ -18,13 +19,16 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def fingerprint(storage: Storage, stored: StoredObject) -> str:
-    """Of a large object size and etag, which the store changes with the content: nothing of it is read.
+def fingerprints(storage: Storage, objects: Sequence[StoredObject]) -> dict[str, str]:
+    """Of each object by uri; all by content, or all by what the store says of them, by their size together.
 
-    A large object that is uploaded again in other parts counts as another one. That costs a run its reuse, never its
-    correctness.
+    What the store says is size and etag, which changes with the content. A large object that is uploaded again in
+    other parts counts as another one: that costs a run its reuse, never its correctness.
     """
-    if stored.size > READ_WHOLE_BYTES:
-        return f"{stored.size}:{stored.etag}"
-    content, _ = storage.read(stored.uri)
-    return hashlib.sha256(content).hexdigest()
+    by_content = sum(stored.size for stored in objects) <= READ_WHOLE_BYTES
+    return {
+        stored.uri: hashlib.sha256(storage.read(stored.uri)[0]).hexdigest()
+        if by_content
+        else f"{stored.size}:{stored.etag}"
+        for stored in objects
+    }

@@ -16,7 +16,7 @@ from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.architecture import MistralConfig, expected_tensors
 from finetune_trainer.prepare.blame import blame
-from finetune_trainer.prepare.fingerprint import digest_of, fingerprint
+from finetune_trainer.prepare.fingerprint import digest_of, fingerprints
 from finetune_trainer.storage import Storage, StoredObject
 from finetune_trainer.tokenizers import ChatTokenizer
 
@@ -69,11 +69,13 @@ def resolve(storage: Storage, uri: str) -> BaseModel:
             for name, stored in found.items()
             if any(fnmatch(name, pattern) for pattern in tokenizers.FILE_NAMES)
         }
-        tokenizer_prints = {name: fingerprint(storage, stored) for name, stored in sorted(tokenizer.items())}
+        prints = fingerprints(storage, tuple(tokenizer.values()))
+        tokenizer_prints = {name: prints[stored.uri] for name, stored in tokenizer.items()}
+        weight_prints = fingerprints(storage, [found[name] for name in weights])
         digest = digest_of(
             {
                 "config": config.model_dump(mode="json"),
-                "weights": {name: [fingerprint(storage, found[name]), digest_of(headers[name])] for name in weights},
+                "weights": {name: [weight_prints[found[name].uri], digest_of(headers[name])] for name in weights},
                 "tokenizer": tokenizer_prints,
             }
         )

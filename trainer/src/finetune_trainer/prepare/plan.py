@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -26,12 +26,13 @@ WARMUP_PERCENT: Final = 3
 _NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def check_lengths(training: Training, config: MistralConfig) -> None:
-    """No document has positions that the model was never taught. Raises StageFailed."""
-    field = "spec.training.sequenceLength"
-    longest = config.max_position_embeddings
-    if training.sequence_length > longest:
-        message = f"{field}: {training.sequence_length} tokens, the base model was made for {longest}"
+def check_spec(spec: Spec, config: MistralConfig) -> None:
+    """What can be known before the data is read: the spec fits the base model. Raises StageFailed."""
+    target_modules(spec.method.lora or LoRA())
+    length, longest = spec.training.sequence_length, config.max_position_embeddings
+    if length > longest:
+        field = "spec.training.sequenceLength"
+        message = f"{field}: {length} tokens, the base model was made for {longest}"
         raise StageFailed(ExitCode.BAD_CONFIG, "SequenceTooLong", message, field=field)
 
 
@@ -104,15 +105,15 @@ def has_native_bfloat16(cpuinfo: str) -> bool:
     return not _NATIVE_BFLOAT16.isdisjoint(flags)
 
 
-def data_digest(spec: Spec, sources: Sequence[tuple[str, str]], tokenizer_digest: str) -> str:
-    """Names prepared data. `sources` are uri and fingerprint of each raw object.
+def data_digest(spec: Spec, sources: Mapping[str, str], tokenizer_digest: str) -> str:
+    """Names prepared data. `sources` holds the fingerprint of each raw object by its uri.
 
     How many rows may be bad is checked each time, and where the data is kept changes nothing of it.
     """
     return digest_of(
         {
             "format": FORMAT,
-            "sources": sources,
+            "sources": dict(sources),
             "task": spec.task.to_json(),
             "cleaning": spec.data.cleaning.to_json(),
             "deduplication": spec.data.deduplication,
