@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
-import signal
 import sys
 
 from cluster import ApiServer
@@ -43,13 +41,6 @@ class Operator:
     def kill(self) -> None:
         """As a node that loses power does: no time for last words."""
         self.process.kill()
-
-    def pause(self) -> None:
-        """Leave it alive but blind, to arrange what it is to find."""
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.process.pid, signal.SIGCONT)
 
     def answers(self, path: str) -> bool:
         """Whether a probe of this path succeeds."""

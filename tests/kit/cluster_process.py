@@ -79,6 +79,13 @@ class Process:
             self._signal_group(signal.SIGKILL)
             self._popen.wait()
 
+    def pause(self) -> None:
+        """Leave it alive but deaf and blind."""
+        self._signal_group(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal_group(signal.SIGCONT)
+
     def _signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)

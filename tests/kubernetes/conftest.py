@@ -31,20 +31,31 @@ def api_server(binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
-def control_plane(api_server: ApiServer, crd: None, binaries: Callable[..., Path]) -> Iterator[ControlPlane]:
-    """Tier *controlplane*: controllers, scheduler and kwok's nodes on the same API server.
-
-    The CRD comes first: the garbage collector looks for new kinds only every 30 s.
-    """
+def controllers(api_server: ApiServer, crd: None, binaries: Callable[..., Path]) -> Iterator[ControlPlane]:
+    """The CRD comes first: the garbage collector looks for new kinds only every 30 s."""
     plane = ControlPlane(api_server, binaries(KUBERNETES, *CONTROLLER_COMMANDS))
-    kwok = Kwok(api_server, binaries(KUBERNETES, "kwok"), _NODES)
     try:
         plane.start()
-        kwok.start()
         yield plane
     finally:
-        kwok.stop()
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def kwok(controllers: ControlPlane, binaries: Callable[..., Path]) -> Iterator[Kwok]:
+    """The nodes, and the kubelet of all of them."""
+    kwok = Kwok(controllers.api, binaries(KUBERNETES, "kwok"), _NODES)
+    try:
+        kwok.start()
+        yield kwok
+    finally:
+        kwok.stop()
+
+
+@pytest.fixture(scope="session")
+def control_plane(controllers: ControlPlane, kwok: Kwok) -> ControlPlane:
+    """Tier *controlplane*: controllers, scheduler and nodes on the same API server."""
+    return controllers
 
 
 @pytest.fixture(scope="session")

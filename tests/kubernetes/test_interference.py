@@ -1,0 +1,165 @@
+"""What people and nodes do to a job and its children: the job goes on, and nothing that is not its own is touched."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cluster import ControlPlane
+from cluster_client import CONFIG_MAPS, JOBS, PODS, SERVICES, Manifest, Resource, eventually
+from cluster_job import ClusterJob
+from cluster_operator import Operator
+from finetune_api.contract import Stage
+from finetune_api.status import Cause, ConditionType, Phase
+from finetune_operator.decide.attempts import job_name
+from finetune_operator.decide.reasons import Reason
+from kwok import Kwok
+from kwok_results import prepared, published
+
+pytestmark = pytest.mark.tier("controlplane")
+
+PREPARED = {(Stage.PREPARE, 1): prepared()}
+TRAINED = {(Stage.TRAIN, 1): published()}
+TRAINED_AGAIN = {(Stage.TRAIN, 2): published(attempt=2)}
+
+
+def ends(job: ClusterJob) -> list[tuple[Cause | None, bool]]:
+    """How the train attempts ended, and whether that was counted."""
+    return [(each.cause, each.counted) for each in job.status.attempts if each.stage is Stage.TRAIN]
+
+
+def test_a_job_deleted_by_hand_is_followed_by_the_next_attempt_once_its_pods_are_gone(
+    kwok: Kwok, job: ClusterJob
+) -> None:
+    job.create(PREPARED | TRAINED_AGAIN)
+    name = job.wait(Phase.TRAINING).attempts[-1].job_name
+    # A node that does not report yet: the old gang may still be running there.
+    kwok.process.pause()
+    try:
+        job.client.delete(JOBS, job.namespace, name)
+        eventually(lambda: all("deletionTimestamp" in pod["metadata"] for pod in job.pods(Stage.TRAIN, 1)))
+        job.change(deadlines={"activeSeconds": 3600})
+        eventually(lambda: job.status.observed_generation == 2)
+        assert f"Job/{name}" not in job.children()
+        assert job.pods(Stage.TRAIN, 2) == []
+    finally:
+        kwok.process.resume()
+    job.wait(Phase.SUCCEEDED)
+    assert ends(job) == [(Cause.DELETED, True), (Cause.COMPLETED, False)]
+
+
+def test_a_config_map_and_a_service_deleted_by_hand_are_made_again(job: ClusterJob) -> None:
+    job.create(PREPARED)
+    name = job.wait(Phase.TRAINING).attempts[-1].job_name
+    for resource in (CONFIG_MAPS, SERVICES):
+        job.client.delete(resource, job.namespace, name)
+    # The operator watches neither; any event of the job makes it look.
+    job.change(suspend=False, deadlines={"activeSeconds": 3600})
+    eventually(lambda: {f"ConfigMap/{name}", f"Service/{name}"} <= set(job.children()))
+    job.end_pods(Stage.TRAIN, 1, published())
+    job.wait(Phase.SUCCEEDED)
+
+
+def test_an_evicted_pod_restarts_the_gang_and_is_not_counted(job: ClusterJob) -> None:
+    job.create(PREPARED | TRAINED_AGAIN, workers={"nodes": 2}, restart={"maxRestarts": 0})
+    job.wait(Phase.TRAINING)
+    victim = job.pods(Stage.TRAIN, 1)[0]["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": victim}}
+    job.client.request("POST", PODS.path(job.namespace, victim, "eviction"), eviction)
+    job.wait(Phase.SUCCEEDED)
+    assert ends(job) == [(Cause.DISRUPTED, False), (Cause.COMPLETED, False)]
+
+
+def test_a_suspended_job_holds_no_pod_and_resumes_in_a_new_attempt(job: ClusterJob) -> None:
+    job.create(PREPARED | TRAINED_AGAIN)
+    job.wait(Phase.TRAINING)
+    job.change(suspend=True)
+    job.wait(Phase.SUSPENDED)
+    assert job.pods(Stage.TRAIN, 1) == []
+    job.change(suspend=False)
+    job.wait(Phase.SUCCEEDED)
+    assert ends(job) == [(Cause.SUSPENDED, False), (Cause.COMPLETED, False)]
+
+
+def test_a_replaced_job_starts_afresh_while_the_old_one_still_terminates(
+    control_plane: ControlPlane, job: ClusterJob
+) -> None:
+    job.create(PREPARED)
+    job.wait(Phase.TRAINING)
+    old = job.uid
+    held(job, ["test/slow-node"])
+
+    replace = ("replace", "--force", "--filename=-")
+    done = control_plane.api.kubectl(*replace, stdin=json.dumps(job.manifest(PREPARED | TRAINED)))
+    assert (done.returncode, done.stderr) == (0, "")
+    job.wait(Phase.SUCCEEDED)
+    assert job.uid != old
+    assert [child for child in job.children() if old[:5] in child and child.startswith("Pod/")] != []
+
+    held(job, [])
+    eventually(lambda: not [child for child in job.children() if old[:5] in child])
+    assert ends(job) == [(Cause.COMPLETED, False)]
+
+
+def test_a_job_that_is_being_deleted_gets_no_new_child(job: ClusterJob) -> None:
+    job.create(PREPARED | TRAINED_AGAIN)
+    job.wait(Phase.TRAINING)
+    created = job.client.list(JOBS, job.namespace)
+    held(job, ["test/slow-node"])
+    job.delete("Foreground")
+    # The gang has ended, its owner is still there: the moment to start another by mistake.
+    eventually(lambda: all(pod["status"]["phase"] == "Failed" for pod in job.pods(Stage.TRAIN, 1)))
+    assert job.body is not None
+    held(job, [])
+    eventually(lambda: job.body is None and job.children() == [])
+    ever = job.client.history(JOBS, job.namespace, since=created[0]["metadata"]["resourceVersion"])
+    assert {each["metadata"]["uid"] for each in ever} == {each["metadata"]["uid"] for each in created}
+
+
+def held(job: ClusterJob, finalizers: list[str]) -> None:
+    """Let the first gang's pods linger after their end, as on a node that is slow to report; or let them go."""
+    for pod in job.pods(Stage.TRAIN, 1):
+        kept = [each for each in pod["metadata"].get("finalizers", []) if each != "test/slow-node"]
+        change = {"metadata": {"finalizers": [*kept, *finalizers]}}
+        job.client.patch(PODS, job.namespace, pod["metadata"]["name"], change)
+
+
+@pytest.mark.parametrize("resource", [CONFIG_MAPS, SERVICES, JOBS], ids=lambda resource: resource.plural)
+def test_a_stranger_under_a_name_of_ours_is_named_and_left_alone(
+    operator: Operator, job: ClusterJob, resource: Resource
+) -> None:
+    operator.process.pause()
+    job.create(PREPARED | TRAINED)
+    stranger = in_the_way(job, resource, job_name(job.name, job.uid, Stage.TRAIN, 1))
+    operator.process.resume()
+
+    running = eventually(lambda: said(job, ConditionType.RUNNING, Reason.NAME_TAKEN))
+    assert stranger["metadata"]["name"] in running
+    assert job.client.get(resource, job.namespace, stranger["metadata"]["name"]) == stranger
+
+    job.client.delete(resource, job.namespace, stranger["metadata"]["name"])
+    job.wait(Phase.SUCCEEDED)
+
+
+def in_the_way(job: ClusterJob, resource: Resource, name: str) -> Manifest:
+    """Somebody else's object of this name, as the API server stores it."""
+    specs: dict[str, Manifest] = {
+        "configmaps": {"data": {"theirs": "true"}},
+        "services": {"spec": {"clusterIP": "None"}},
+        "jobs": {
+            "spec": {
+                # Its own controller, so that the Job controller writes no status either.
+                "managedBy": "example.com/theirs",
+                "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "theirs", "image": "theirs"}]}},
+            }
+        },
+    }
+    metadata = {"name": name, "namespace": job.namespace}
+    return job.client.create(resource, {"metadata": metadata, **specs[resource.plural]})
+
+
+def said(job: ClusterJob, kind: ConditionType, reason: Reason) -> str | None:
+    """The message of a condition when it has this reason."""
+    found = {each.type: each for each in job.status.conditions}.get(kind)
+    return found.message if found is not None and found.reason == reason else None
