@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
-from finetune_api.yaml_text import to_yaml
-from finetune_operator.cli.kubectl_yaml import read_documents
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from finetune_api.yaml_text import to_yaml
+from finetune_operator.cli.kubectl_yaml import read_documents
 
 
 def _may_stand_in_yaml(character: str) -> bool:

@@ -74,12 +74,10 @@ spec:
 # A field of each type: the same scalar is right in one and wrong in another.
 _FIELDS = {
     "integer": "  training:\n    epochs:",
-    "optional-integer": "  training:\n    maxSteps:",
     "number": "  training:\n    weightDecay:",
     "boolean": "  suspend:",
     "string": "    split:\n      groupBy:",
     "struct": "  training:",
-    "label": "  podMetadata:\n    labels:\n      team:",
 }
 
 

@@ -60,5 +60,10 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def merged_by(*keys: str) -> dict[str, Any]:
+    """`json_schema_extra` of a list of structs that server-side apply merges by these fields of its items."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
 def _location(rule: Rule) -> tuple[str | int, ...]:
     return tuple(rule.field.split(".")) if rule.field else ()

@@ -112,7 +112,7 @@ def portable(pattern: str) -> str:
 
     Pydantic's engine knows Unicode classes where Kubernetes' RE2 knows ASCII; neither knows look-around.
     """
-    if found := re.search(r"\(\?|\\[A-Za-wyz0-9]", pattern):
+    if found := re.search(r"\(\?(?!:)|\\[A-Za-wyz0-9]", pattern):
         raise NotPortable(f"{pattern!r} uses {found.group()!r}: spell out the characters instead")
     re.compile(pattern)
     return pattern

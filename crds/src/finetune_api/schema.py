@@ -12,12 +12,12 @@ from finetune_api.rules import CEL_KEY, NotPortable, portable
 
 Schema = dict[str, Any]
 
-_ANYWHERE = frozenset({"title", "description", "default", "type", "enum", CEL_KEY})
+_ANYWHERE = frozenset({"title", "description", "default", "type", CEL_KEY})
 _KEYWORDS = {
     "object": _ANYWHERE | {"properties", "required", "additionalProperties", "minProperties", "maxProperties"},
     "array": _ANYWHERE
     | {"items", "minItems", "maxItems", "uniqueItems", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"},
-    "string": _ANYWHERE | {"minLength", "maxLength", "pattern", "format"},
+    "string": _ANYWHERE | {"enum", "minLength", "maxLength", "pattern", "format"},
     "integer": _ANYWHERE | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
     "number": _ANYWHERE | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
     "boolean": _ANYWHERE,

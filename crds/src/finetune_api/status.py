@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finetune_api.contract import Stage
-from finetune_api.model import Model
+from finetune_api.model import Model, merged_by
 from finetune_api.progress import Progress
 from finetune_api.result import DataSummary, Failure, Metrics, Resolved
 
@@ -166,7 +166,7 @@ class Status(Model):
     """metadata.generation that this status was derived from; -1: not seen yet."""
     phase: Phase | None = None
     """For people."""
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=merged_by("type"))] = ()
     """For machines."""
     start_time: datetime | None = None
     """When the first child was decided; identity fields are immutable from here on."""
@@ -180,9 +180,9 @@ class Status(Model):
     """Its digest."""
     model_digest: str | None = None
     """Digest of the base model."""
-    stages: Annotated[tuple[StageStatus, ...], Field(max_length=2)] = ()
+    stages: Annotated[tuple[StageStatus, ...], Field(max_length=2, json_schema_extra=merged_by("stage"))] = ()
     """Prepare and Train."""
-    attempts: Annotated[tuple[Attempt, ...], Field(max_length=10)] = ()
+    attempts: Annotated[tuple[Attempt, ...], Field(max_length=10, json_schema_extra=merged_by("stage", "number"))] = ()
     """The latest ten."""
     restart_times: Annotated[tuple[datetime, ...], Field(max_length=101)] = ()
     """Counted failures within `restart.windowSeconds`, oldest first."""
