@@ -1,0 +1,52 @@
+"""What the rest of the trainer needs of a tokenizer, whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class Message(NamedTuple):
+    """One turn."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One document."""
+
+    ids: list[int]
+    trained: tuple[tuple[int, int], ...]
+    """Half-open spans of `ids` that are loss targets, in order; the last one is the last answer and its EOS."""
+
+
+class TokenizerRefused(ValueError):
+    """The files hold no tokenizer that can be used; says which and why."""
+
+
+class NotEncodable(ValueError):
+    """This conversation cannot be encoded; says why."""
+
+
+class ChatTokenizer(Protocol):
+    """What preparation, evaluation and generation need of a tokenizer. No text becomes a control token."""
+
+    vocab_size: int
+    """One more than the largest id."""
+    eos_id: int
+    """Ends an answer; it carries loss."""
+    pad_id: int
+    """Any id will do: padding is masked by length, never by id."""
+
+    def encode_messages(self, messages: Sequence[Message]) -> tuple[Encoded, ...]:
+        """Documents that together train every answer once. Raises NotEncodable."""
+
+    def encode_text(self, text: str) -> Encoded:
+        """A plain document between the model's BOS, where it has one, and EOS; all of it after the BOS is trained."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text, without control tokens."""
