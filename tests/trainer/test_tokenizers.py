@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mistral_common.protocol.instruct.messages import AssistantMessage, SystemMessage, UserMessage
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode
@@ -264,3 +266,52 @@ def test_unusable_files_are_refused_by_name(tmp_path: Path, name: str, content: 
     expected = name if name != "README.md" else "there is none of"
     with pytest.raises(TokenizerRefused, match=expected):
         load(tmp_path)
+
+
+PIECES = st.sampled_from(
+    [
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<s>",
+        "</s>",
+        "[INST]",
+        "[/INST]",
+        "user\n",
+        " ",
+        "\n",
+        "\u00e9",
+        "日",
+        "a",
+    ]
+)
+TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=3)), min_size=1, max_size=8).map("".join).filter(str.strip)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompt=TEXTS, answer=TEXTS)
+def test_whatever_a_row_says_the_frame_of_a_chat_stays_and_its_answer_is_what_is_trained(
+    chatml: HuggingFaceChatTokenizer, prompt: str, answer: str
+) -> None:
+    (encoded,) = chatml.encode_messages((Message("user", prompt), Message("assistant", answer)))
+    assert [number for number in encoded.ids if number < 3] == [1, 2, 1, 2, 1, 2]
+    assert trained_texts(chatml, encoded) == [answer]
+    ((start, end),) = encoded.trained
+    assert end == len(encoded.ids)
+    assert chatml.decode(encoded.ids[:start]).endswith(f"user\n{prompt}\nassistant\n")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompt=TEXTS, answer=TEXTS)
+def test_whatever_a_row_says_mistrals_frame_stays(mistral_v3: MistralChatTokenizer, prompt: str, answer: str) -> None:
+    (encoded,) = mistral_v3.encode_messages((Message("user", prompt), Message("assistant", answer)))
+    assert [number for number in encoded.ids if 0 < number < 771] == [1, 3, 4, 2]
+    ((start, end),) = encoded.trained
+    assert (encoded.ids[start - 1], encoded.ids[end - 1], end) == (4, 2, len(encoded.ids))
+
+
+@pytest.fixture(scope="module")
+def mistral_v3(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
+    folder = tmp_path_factory.mktemp("v3")
+    write_tokenizer(folder, TokenizerKind.MISTRAL_V3)
+    return load(folder)
