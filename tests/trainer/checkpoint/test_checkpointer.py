@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from fault_proxy import Fault, fault_proxy
 from finetune_trainer.checkpoint.commit import read_head
-from finetune_trainer.checkpoint.layout import shard_key
-from finetune_trainer.storage import Storage, StoredObject
+from finetune_trainer.checkpoint.layout import manifest_key, shard_key
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.storage import Storage, StoredObject, StoreUnavailable
 from finetune_trainer.storage.files import FileStorage
 from preloaded import Preloaded
+from s3server import S3Server
 
 CASES = [f"{stage}-{precision}" for stage, precision in product((1, 2), ("Float32", "BFloat16"))]
 WORLDS = (1, 2, 3)
@@ -194,7 +198,6 @@ def save_twice_and_die(folder: str) -> None:
 
 
 def load_and_save(folder: str, *, at: int, width: int = 13) -> Any:
-    from finetune_trainer.failures import StageFailed
     from finetune_trainer.gang import form_gang
 
     with form_gang(os.environ, gpu=False) as gang:
@@ -248,3 +251,80 @@ def test_damaged_checkpoints_are_passed_over_once_and_then_end_the_job(preloaded
     corrupt = preloaded.run(load_and_save, world_size=2, folder=str(tmp_path), at=6)
     assert [answer[:2] for answer in corrupt] == [[67, "CheckpointsCorrupt"]] * 2
     assert "steps 3 and 4" in corrupt[0][2]
+
+
+class UnavailableStorage(FileStorage):
+    """Nothing goes up from this rank."""
+
+    def upload(self, path: Path, uri: str) -> StoredObject:
+        raise StoreUnavailable(f"{uri}: no usable answer in 600 s")
+
+
+def save_while_one_rank_cannot(folder: str) -> list[Any]:
+    from finetune_trainer.gang import form_gang
+
+    with form_gang(os.environ, gpu=False) as gang:
+        engine = make(CASES[0], gang)
+        storage = UnavailableStorage() if gang.rank == 1 else FileStorage()
+        checkpoints = checkpointer(engine, gang, storage, f"file://{folder}/run", f"{folder}/scratch")
+        step(engine, 1)
+        checkpoints.save(1, {})
+        try:
+            checkpoints.finish()
+        except (StageFailed, StoreUnavailable) as error:
+            return [type(error).__name__, str(error), checkpoints.committed_step, checkpoints.busy]
+        return []
+
+
+def test_a_shard_that_cannot_be_stored_stops_every_rank_and_commits_nothing(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    first, second = preloaded.run(save_while_one_rank_cannot, world_size=2, folder=str(tmp_path))
+
+    lost = f"file://{tmp_path}/run/{shard_key(1, 1, 1)}: no usable answer in 600 s"
+    assert first == ["StageFailed", f"step 1 was not saved: rank 1: {lost}", None, False]
+    assert second == ["StoreUnavailable", lost, None, False]
+    head = read_head(FileStorage(), f"file://{tmp_path}/run")
+    assert head is not None
+    assert head.checkpoints == ()
+
+
+def save_and_load_in_s3(folder: str, uri: str, endpoint: str) -> Any:
+    from finetune_trainer.gang import form_gang
+    from finetune_trainer.storage import open_storage
+
+    with form_gang(os.environ, gpu=False) as gang:
+        storage = open_storage(endpoint=endpoint)
+        engine = make(CASES[-1], gang)
+        checkpoints = checkpointer(engine, gang, storage, uri, folder)
+        for number in (1, 2, 3):
+            step(engine, number)
+            checkpoints.save(number, {"at": number})
+        checkpoints.finish()
+        saved = state_of(engine, gang)
+        again = make(CASES[-1], gang)
+        found = checkpointer(again, gang, storage, uri, folder).load()
+        return [found, state_of(again, gang) == saved, [stored.uri for stored in storage.list(f"{uri}/")]]
+
+
+@pytest.mark.tier("s3")
+def test_checkpoints_survive_an_s3_that_fails_every_third_request(
+    preloaded: Preloaded, s3_server: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
+    dice = random.Random(0)
+    uri = f"s3://{s3_bucket}/runs/r"
+    with fault_proxy(s3_server.endpoint) as proxy:
+        proxy.decide = lambda _method, _path: dice.choice([*Fault, *[None] * 8])
+        ranks = preloaded.run(
+            save_and_load_in_s3,
+            world_size=2,
+            environ=s3_server.environment,
+            folder=str(tmp_path),
+            uri=uri,
+            endpoint=proxy.endpoint,
+        )
+
+    expected = [f"{uri}/HEAD.json"]
+    for number in (2, 3):
+        expected += [f"{uri}/{manifest_key(number, 1)}", *(f"{uri}/{shard_key(number, 1, rank)}" for rank in (0, 1))]
+    assert ranks == [[[3, {"at": 3}], True, expected]] * 2

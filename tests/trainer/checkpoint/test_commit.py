@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -204,6 +205,55 @@ def test_a_write_that_was_applied_though_it_seemed_lost_does_not_fence_its_own_w
     save(storage, run, 20)
 
     assert loadable_steps(storage) == [10, 20]
+
+
+class Beats(WatchedStorage):
+    """Tells when HEAD has been renewed a few times, or a heartbeat has been refused."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.enough = threading.Event()
+
+    def write(self, uri: str, content: bytes, **condition: Any) -> StoredObject:
+        try:
+            return super().write(uri, content, **condition)
+        except PreconditionFailed:
+            self.enough.set()
+            raise
+        finally:
+            if self.changes >= 5:
+                self.enough.set()
+
+
+def test_a_heartbeat_renews_head_until_the_run_is_left() -> None:
+    storage, clock = Beats(MemoryStorage()), Clock()
+    run = start(storage, clock=clock)
+    clock.now += timedelta(hours=1)
+
+    run.keep_alive(every_seconds=0.001)
+    assert storage.enough.wait(30)
+    assert read_head(storage, URI).renewed == clock.now
+    run.close()
+
+    assert read_head(storage, URI).renewed is None
+    after = storage.changes
+    run.check()
+    assert storage.changes == after
+
+
+def test_a_heartbeat_notices_that_the_run_was_taken_over() -> None:
+    inner = MemoryStorage()
+    storage = Beats(inner)
+    run = start(storage)
+    start(inner)
+
+    run.keep_alive(every_seconds=0.001)
+    assert storage.enough.wait(30)
+    run.close()
+
+    with pytest.raises(Fenced):
+        run.check()
+    assert read_head(inner, URI).renewed == START
 
 
 def test_a_damaged_head_ends_the_job_and_says_what_to_do() -> None:

@@ -27,7 +27,6 @@ from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, Stor
 
 LEASE = timedelta(minutes=2)
 """An owner that has not renewed HEAD for so long is taken for dead."""
-_RENEW_SECONDS = 20.0
 _WATCH_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -63,9 +62,9 @@ class Run:
     def epoch(self) -> int:
         return self._head.epoch
 
-    def keep_alive(self) -> None:
+    def keep_alive(self, *, every_seconds: float = 20.0) -> None:
         """Renew HEAD in the background until `close`, so that nobody takes the owner for dead."""
-        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._heart = threading.Thread(target=self._beat, args=(every_seconds,), name="heartbeat", daemon=True)
         self._heart.start()
 
     def check(self) -> None:
@@ -106,8 +105,8 @@ class Run:
         except (Fenced, StoreUnavailable) as error:
             log.info("left the run without a word: %s", error)
 
-    def _beat(self) -> None:
-        while not self._closing.wait(_RENEW_SECONDS):
+    def _beat(self, every_seconds: float) -> None:
+        while not self._closing.wait(every_seconds):
             try:
                 self._swap(lambda _: {})
             except Fenced:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 860, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 34
+WIDTH, HEIGHT = 860, 310
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 46
 
 Points = Sequence[tuple[float, float]]
 
@@ -48,8 +48,8 @@ def chart(curves: Sequence[Curve], *, label: str, x_label: str = "step") -> str:
         parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{top + 4:.1f}" text-anchor="end">{y:g}</text>')
     for x in x_ticks:
         at, _ = place(x, low)
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{HEIGHT - 14}" text-anchor="middle">{x:g}</text>')
-    parts.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 1}" text-anchor="end">{escape(x_label)}</text>')
+        parts.append(f'<text class="tick" x="{at:.1f}" y="{HEIGHT - 26}" text-anchor="middle">{x:g}</text>')
+    parts.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_label)}</text>')
     for curve in drawn:
         placed = [(*place(x, y), x, y) for x, y in curve.points if math.isfinite(y)]
         if not curve.dots and len(placed) > 1:

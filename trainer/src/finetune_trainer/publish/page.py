@@ -43,14 +43,9 @@ def _figures(prepared: Prepared, history: History) -> str:
     before, after = metrics.base_test_loss, metrics.test_loss
     figures = []
     if before is not None and after is not None:
-        change = f"{(after - before) / before:+.0%}" if before else ""
-        style = "better" if after < before else ""
-        figures.append(
-            (
-                f'{before:.3f} → <span class="{style}" style="font-size:inherit">{after:.3f}</span>',
-                f"test loss, nats per token ({change})",
-            )
-        )
+        change = f"{(after - before) / before:+.0%}".replace("-", "−") if before else "unchanged"
+        style = ' class="better"' if after < before else ""
+        figures.append((f"{before:.3f} → <em{style}>{after:.3f}</em>", f"test loss, nats per token ({change})"))
         figures.append((f"{_perplexity(before)} → {_perplexity(after)}", "perplexity on the test split"))
     elif metrics.validation_loss is not None:
         figures.append((f"{metrics.validation_loss:.3f}", "validation loss, nats per token"))

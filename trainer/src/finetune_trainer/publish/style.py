@@ -17,11 +17,11 @@ header p { margin: 4px 0 0; color: var(--dim); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 24px;
   margin-top: 18px; }
 h2 { margin: 0 0 12px; font-size: 17px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 18px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px; margin-top: 18px; }
 .figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px; }
-.figure b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; letter-spacing: -.01em; }
+.figure b { display: block; font-size: 23px; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .figure span { color: var(--dim); font-size: 13px; }
-.figure .better { color: var(--good); }
+.figure em { font-style: normal; } .figure .better { color: var(--good); }
 .chart { width: 100%; height: auto; display: block; }
 .chart polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .chart polyline.raw { stroke: var(--train); stroke-width: 1; opacity: .28; }
@@ -37,7 +37,7 @@ td.number, th.number { text-align: right; padding-right: 0; } td.name { color: v
 .split { display: flex; height: 12px; border-radius: 6px; overflow: hidden; margin: 14px 0 8px; gap: 2px; }
 .split i { background: var(--train); } .split i:nth-child(2) { background: var(--valid); }
 .split i:nth-child(3) { background: var(--good); }
-.sample { border-top: 1px solid var(--line); padding: 16px 0 4px; } .sample:first-of-type { border: 0; padding-top: 0; }
+.sample { border-top: 1px solid var(--line); padding: 18px 0; } .sample:first-of-type { border: 0; padding-top: 0; }
 .sample h3 { margin: 12px 0 4px; font-size: 12px; color: var(--dim); font-weight: 600; text-transform: uppercase;
   letter-spacing: .05em; }
 .answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 0 16px; }

@@ -1,0 +1,160 @@
+"""The published adapter, loaded by plain transformers and PEFT."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from finetune_api.result import DataSummary, Prepared, Published, Resolved, SplitCounts
+from finetune_api.snapshot import Snapshot
+from finetune_trainer.publish.manifest import Manifest, read_published
+from finetune_trainer.storage.files import FileStorage
+from jobs import make_job
+from preloaded import Preloaded
+from tiny_models import tiny_model
+
+
+def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
+    """Publish an adapter with random weights, load it back without this project, and compare what both compute."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from finetune_api.contract import Stage
+    from finetune_api.spec import LoRA, Precision
+    from finetune_trainer.checkpoint.commit import open_run
+    from finetune_trainer.checkpoint.layout import run_uri
+    from finetune_trainer.history import History, Point, Sample
+    from finetune_trainer.model import DTYPES, Adapter, load_model
+    from finetune_trainer.publish.model import publish
+
+    modules = ("q_proj", "v_proj", "down_proj")
+    own = load_model(
+        Path(base),
+        adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=modules, seed=3),
+        precision=Precision(precision),
+        activation_checkpointing=False,
+        device=torch.device("cpu"),
+    ).model
+    with torch.no_grad():
+        for name, parameter in own.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.5, generator=torch.Generator().manual_seed(len(name)))
+
+    job = make_job(output={"uri": f"file://{folder}/output"}, model={"uri": f"file://{base}"})
+    prepared = Prepared(
+        run="r1",
+        model_digest="m" * 64,
+        data_uri="file:///data",
+        data_digest="d" * 64,
+        data=DataSummary(
+            files=1,
+            rows_read=10,
+            rows_cleaned=0,
+            rows_rejected=0,
+            rows_removed=0,
+            splits=SplitCounts(train=8, validation=1, test=1),
+            train_tokens=100,
+            trained_tokens=50,
+        ),
+        resolved=Resolved(
+            total_steps=7,
+            steps_per_epoch=7,
+            global_batch_size=1,
+            warmup_steps=0,
+            precision=Precision(precision),
+            target_modules=modules,
+        ),
+    )
+    snapshot = Snapshot(
+        name="triage", namespace="ml", uid="uid", stage=Stage.TRAIN, attempt=1, spec=job.spec, prepared=prepared
+    )
+    point = Point(step=7, loss=3.0, learning_rate=1e-3, gradient_norm=1.0)
+    history = History(
+        latest=point,
+        points=(point,),
+        test_loss=2.5,
+        samples=(Sample(prompt="é?", expected="e", before="b", after="a"),),
+    )
+    storage = FileStorage()
+    run = open_run(
+        storage, run_uri(job.spec.output.uri, "r1"), owner="uid", clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    published = publish(
+        storage,
+        run,
+        own,
+        snapshot=snapshot,
+        prepared=prepared,
+        history=history,
+        base_folder=Path(base),
+        scratch=Path(folder) / "scratch",
+    )
+
+    target = published.model_uri.removeprefix("file://")
+    plain_base = AutoModelForCausalLM.from_pretrained(
+        base, dtype=DTYPES[Precision(precision)], attn_implementation="eager"
+    )
+    plain = PeftModel.from_pretrained(plain_base, target, autocast_adapter_dtype=False).eval()
+    own.eval()
+    ids = torch.arange(4, 36)[None]
+    with torch.no_grad():
+        logits = plain(ids).logits.float()
+        with plain.disable_adapter():
+            moved = (plain(ids).logits.float() - logits).abs().max()
+    for name, tensor in own.state_dict().items():
+        if "lora" in name and not torch.equal(tensor, plain.state_dict()[name]):
+            raise AssertionError(f"{name} differs")
+    merged = {name: module for name, module in own.named_modules() if hasattr(module, "merge")}
+    for module in merged.values():
+        module.merge()
+    reference = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+    reference.load_state_dict(
+        {
+            name.removeprefix("base_model.model.").replace(".base_layer", ""): tensor.float()
+            for name, tensor in own.state_dict().items()
+            if "lora" not in name
+        }
+    )
+    with torch.no_grad():
+        expected = reference.eval()(ids).logits
+    return {
+        "published": published.to_json(),
+        "difference": float((logits - expected).abs().max()),
+        "moved": float(moved),
+        "decoded": AutoTokenizer.from_pretrained(target)("héllo")["input_ids"],
+    }
+
+
+def test_plain_peft_loads_the_adapter_and_computes_the_same(preloaded: Preloaded, tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+
+    (seen,) = preloaded.run(publish_and_load, base=str(base), folder=str(tmp_path), precision="Float32")
+
+    assert seen["difference"] < 1e-5
+    assert seen["moved"] > 0.01
+    assert len(seen["decoded"]) == len("héllo".encode())
+    published = Published.parse(seen["published"])
+    assert read_published(FileStorage(), f"file://{tmp_path}/output", "r1") == published
+    assert not (tmp_path / "scratch").exists()
+
+    folder = Path(published.manifest_uri.removeprefix("file://")).parent
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    assert {file.path: file.sha256 for file in manifest.files} == {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+    config = json.loads((folder / "model" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["r"], config["lora_alpha"]) == (str(base), 4, 8)
+    assert set(config["target_modules"]) == {"q_proj", "v_proj", "down_proj"}
+    samples = json.loads((folder / "reports" / "samples.json").read_text("utf-8"))
+    assert samples == [{"prompt": "é?", "expected": "e", "before": "b", "after": "a"}]
+    assert json.loads((folder / "reports" / "metrics.json").read_text())["metrics"] == {
+        "testLoss": 2.5,
+        "trainLoss": 3.0,
+    }
+    assert "ml/triage" in (folder / "reports" / "report.html").read_text("utf-8")

@@ -1,0 +1,148 @@
+"""report.html: everything that matters is on it, and nothing on it can run or load."""
+
+from __future__ import annotations
+
+import math
+from html.parser import HTMLParser
+
+from finetune_api.contract import Stage
+from finetune_api.result import DataSummary, Prepared, Resolved, SplitCounts
+from finetune_api.snapshot import Snapshot
+from finetune_api.spec import Precision
+from finetune_trainer.history import History, Point, Sample, Validation
+from finetune_trainer.publish.manifest import PublishedFile
+from finetune_trainer.publish.page import report_page
+from jobs import make_job
+
+VOID = {"meta"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags are balanced, and collects what a browser would show and follow."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def snapshot_of(name: str = "job") -> Snapshot:
+    job = make_job(name, data={"sources": [{"uri": "s3://raw/support/*.jsonl"}]})
+    return Snapshot(
+        name=name, namespace="ml", uid="uid-1", stage=Stage.TRAIN, attempt=2, spec=job.spec, prepared=PREPARED
+    )
+
+
+PREPARED = Prepared(
+    run="r" * 16,
+    model_digest="m" * 64,
+    data_uri="s3://out/prepared/d",
+    data_digest="d" * 64,
+    data=DataSummary(
+        files=3,
+        rows_read=1234,
+        rows_cleaned=56,
+        rows_rejected=7,
+        rows_removed=8,
+        splits=SplitCounts(train=975, validation=122, test=122),
+        train_tokens=2_345_678,
+        trained_tokens=1_234_567,
+    ),
+    resolved=Resolved(
+        total_steps=200,
+        steps_per_epoch=100,
+        global_batch_size=4,
+        warmup_steps=6,
+        precision=Precision.BFLOAT16,
+        target_modules=("q_proj", "v_proj"),
+    ),
+)
+
+
+def history_of(steps: int = 200, samples: tuple[Sample, ...] | None = ()) -> History:
+    points = tuple(
+        Point(
+            step=step,
+            loss=3 + math.exp(-step / 40) + 0.1 * math.sin(step),
+            learning_rate=1e-3 * (1 - step / 201),
+            gradient_norm=1 + 0.3 * math.cos(step),
+        )
+        for step in range(1, steps + 1)
+    )
+    return History(
+        latest=points[-1],
+        points=points,
+        validations=tuple(Validation(step=step, loss=3.2 + math.exp(-step / 50)) for step in range(50, steps + 1, 50)),
+        base_test_loss=4.012,
+        test_loss=2.987,
+        samples=samples,
+    )
+
+
+FILES = (PublishedFile(path="model/adapter_model.safetensors", size=123456, sha256="a" * 64),)
+
+
+def page_of(history: History, name: str = "job") -> str:
+    return report_page(snapshot_of(name), PREPARED, history, FILES)
+
+
+def test_the_figures_of_data_training_and_outcome_are_on_the_page() -> None:
+    text = Outline(page_of(history_of())).text
+
+    for figure in ("ml/job", "4.012", "2.987", "−26%", "1,234 from 3 files", "975", "1,234,567", "a" * 64, "m" * 64):
+        assert figure in text, figure
+
+
+def test_curves_have_a_line_and_every_validation_a_point() -> None:
+    page = page_of(history_of())
+
+    assert page.count("<polyline") == 4
+    assert page.count('<circle class="valid"') == 4
+    assert "validation, step 200: 3.218" in page
+
+
+def test_samples_stand_side_by_side() -> None:
+    text = Outline(page_of(history_of(samples=(Sample(prompt="P?", expected="E.", before="B.", after="A."),)))).text
+
+    assert [text.index(part) for part in ("P?", "B.", "A.", "E.")] == sorted(
+        text.index(part) for part in ("P?", "B.", "A.", "E.")
+    )
+
+
+def test_what_came_from_outside_is_shown_and_never_run() -> None:
+    hostile = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+    outline = Outline(
+        page_of(history_of(samples=(Sample(prompt=hostile, expected=hostile, before=hostile, after=hostile),)))
+    )
+
+    assert outline.text.count(hostile) == 4
+    assert not outline.tags & {"script", "img", "link", "iframe", "object"}
+    assert not [name for name, _ in outline.attributes if name.startswith("on") or name in ("src", "href", "srcdoc")]
+
+
+def test_a_run_of_one_step_and_without_test_rows_has_a_page_too() -> None:
+    history = history_of(1).model_copy(update={"base_test_loss": None, "test_loss": None, "samples": None})
+
+    text = Outline(page_of(history)).text
+
+    assert "Answers to test rows" not in text
+    assert "test loss" not in text
