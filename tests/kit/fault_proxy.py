@@ -14,9 +14,14 @@ from urllib.parse import urlsplit
 _SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
+_EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+
 class Fault(Enum):
     BUSY = auto()
     """503 SlowDown; the server never sees the request."""
+    EXPIRED = auto()
+    """400 ExpiredToken; the server never sees the request."""
     CUT_REQUEST = auto()
     """The connection ends; the server never sees the request."""
     CUT_REPLY = auto()
@@ -56,6 +61,8 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
                 self.close_connection = True
             elif fault is Fault.BUSY:
                 self.answer(503, {"Content-Length": str(len(_SLOW_DOWN))}, _SLOW_DOWN)
+            elif fault is Fault.EXPIRED:
+                self.answer(400, {"Content-Length": str(len(_EXPIRED))}, _EXPIRED)
             else:
                 self.pass_on(body, fault)
 

@@ -314,7 +314,9 @@ def test_checkpoints_survive_an_s3_that_fails_every_third_request(
     dice = random.Random(0)
     uri = f"s3://{s3_bucket}/runs/r"
     with fault_proxy(s3_server.endpoint) as proxy:
-        proxy.decide = lambda _method, _path: dice.choice([*Fault, *[None] * 8])
+        proxy.decide = lambda _method, _path: dice.choice(
+            [Fault.BUSY, Fault.CUT_REQUEST, Fault.CUT_REPLY, Fault.CUT_BODY, *[None] * 8]
+        )
         ranks = preloaded.run(
             save_and_load_in_s3,
             world_size=2,

@@ -123,6 +123,22 @@ def test_an_endpoint_that_nobody_serves_is_told_early(s3_server: S3Server) -> No
         storage_through(s3_server, "http://127.0.0.1:1", patience).read("s3://bucket/a")
 
 
+def test_expired_keys_may_have_been_renewed_for_the_next_attempt(
+    s3_server: S3Server, s3_bucket: str, proxy: FaultProxy
+) -> None:
+    seconds = iter(range(10_000))
+    patience = Patience(clock=lambda: float(next(seconds)), sleep=lambda _: None)
+    storage = storage_through(s3_server, proxy.endpoint, patience)
+    storage.write(f"s3://{s3_bucket}/a", b"")
+    proxy.decide = lambda _method, _path: Fault.EXPIRED
+
+    with pytest.raises(StoreUnavailable, match=r"in 30 s.*ExpiredToken"):
+        storage.read(f"s3://{s3_bucket}/a")
+
+    proxy.fail_first(2, Fault.EXPIRED, method="GET")
+    assert storage.read(f"s3://{s3_bucket}/a")[0] == b""
+
+
 def test_wrong_keys_are_access_denied(s3_server: S3Server, s3_bucket: str) -> None:
     storage = storage_through(s3_server, s3_server.endpoint, secret="wrong")
 

@@ -21,6 +21,7 @@ from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import Run, read_manifest
 from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies
 from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Piece, Shard, shard_key
+from finetune_trainer.checkpoint.room import need_room
 from finetune_trainer.checkpoint.shards import (
     HostCopy,
     optimizer_step_of,
@@ -168,8 +169,7 @@ class Checkpointer:
     def _upload(self, snapshot: _Snapshot) -> Shard:
         key = shard_key(snapshot.step, self._head.epoch, self._gang.rank)
         path = self._scratch / f"save-{self._gang.rank}.safetensors"
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        self._need_room(sum(tensor.nbytes for tensor in snapshot.tensors.values()))
+        need_room(self._scratch, sum(tensor.nbytes for tensor in snapshot.tensors.values()))
         try:
             write_shard(path, snapshot.tensors)
             digest = digest_of(path)
@@ -229,22 +229,11 @@ class Checkpointer:
     def _download(self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path) -> dict[int, Path]:
         """The shards that the plan reads, as verified files by number. Raises Damaged."""
         paths = {number: folder / f"{number}.safetensors" for number in sorted({copy.shard for copy in plan})}
-        folder.mkdir(parents=True, exist_ok=True)
-        self._need_room(sum(manifest.shards[number].size for number in paths))
+        need_room(folder, sum(manifest.shards[number].size for number in paths))
         for number, path in paths.items():
             shard = manifest.shards[number]
             download_verified(self._storage, f"{self._uri}/{shard.key}", path, size=shard.size, sha256=shard.sha256)
         return paths
-
-    def _need_room(self, size: int) -> None:
-        free = shutil.disk_usage(self._scratch).free
-        if free < size:
-            raise StageFailed(
-                ExitCode.RETRY,
-                "ScratchFull",
-                f"{size:,} bytes are needed on the scratch volume and {free:,} are free",
-                field="spec.workers.resources.scratch",
-            )
 
 
 def _manifest(snapshot: _Snapshot, epoch: int, reports: list[dict[str, Any]]) -> Manifest:

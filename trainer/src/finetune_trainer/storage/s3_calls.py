@@ -26,6 +26,8 @@ _REFUSED = frozenset(
     {"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "XAdminUserNotFound"}
 )
 """The last is versitygw's word for an unknown key, with status 404."""
+_EXPIRED = "ExpiredToken"
+"""Keys that are renewed by themselves are by the next request; those of a Secret are in the next attempt's pods."""
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "BadDigest"})
 """Codes below 500 after which the same request may succeed. BadDigest: the bytes were damaged on their way."""
 
@@ -81,7 +83,8 @@ class Calls:
             except (BotoCoreError, HTTPClientError, OSError) as error:
                 last = error
             pause = patience.jitter() * min(patience.longest_pause, 0.2 * 2**tries)
-            limit = patience.seconds if self._has_answered else patience.first_seconds
+            hopeful = self._has_answered and not (isinstance(last, ClientError) and code_of(last) == _EXPIRED)
+            limit = patience.seconds if hopeful else patience.first_seconds
             if patience.clock() + pause - started > limit:
                 raise StoreUnavailable(
                     f"{uri}: no usable answer from {self._endpoint} (spec.storage.endpoint) in {limit:.0f} s: {last}"
@@ -114,4 +117,5 @@ def refusal(uri: str, error: ClientError) -> StorageError:
 
 
 def _is_final(error: ClientError) -> bool:
-    return 300 <= status_of(error) < 500 and status_of(error) not in (408, 429) and code_of(error) not in _TRANSIENT
+    status, code = status_of(error), code_of(error)
+    return 300 <= status < 500 and status not in (408, 429) and code not in _TRANSIENT and code != _EXPIRED
