@@ -90,7 +90,7 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    def wait_until(self, ready: Callable[[], bool], timeout_seconds: float = 30.0) -> None:
+    def wait_until(self, ready: Callable[[], bool], timeout_seconds: float = 60.0) -> None:
         """Poll `ready` until it holds; a ProcessFailed with the end of the log if it never does."""
         deadline = time.monotonic() + timeout_seconds
         while not ready():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,24 @@ _NODES = 4
 
 
 @pytest.fixture(scope="session")
-def api_server(binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def api_server(
+    request: pytest.FixtureRequest, binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
     """Tier *api*: etcd and kube-apiserver, with no controller behind them."""
-    server = ApiServer(binaries(KUBERNETES, *API_COMMANDS), tmp_path_factory.mktemp("cluster"))
+    server = ApiServer(_one_version(request.session.items, binaries), tmp_path_factory.mktemp("cluster"))
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+def _one_version(items: Sequence[pytest.Item], binaries: Callable[..., Path]) -> Path:
+    """The API server that controllers of this run will talk to is of their version, and any will do without them."""
+    if any("control_plane" in getattr(item, "fixturenames", ()) for item in items):
+        with contextlib.suppress(pytest.skip.Exception):
+            return binaries(KUBERNETES)
+    return binaries(KUBERNETES, *API_COMMANDS)
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,14 @@ def test_an_evicted_pod_restarts_the_gang_and_is_not_counted(job: ClusterJob) ->
     assert ends(job) == [(Cause.DISRUPTED, False), (Cause.COMPLETED, False)]
 
 
+def test_a_pod_deleted_by_hand_restarts_the_gang_and_is_counted(job: ClusterJob) -> None:
+    job.create(PREPARED | TRAINED_AGAIN, workers={"nodes": 2})
+    job.wait(Phase.TRAINING)
+    job.client.delete(PODS, job.namespace, job.pods(Stage.TRAIN, 1)[1]["metadata"]["name"])
+    job.wait(Phase.SUCCEEDED)
+    assert ends(job) == [(Cause.CRASHED, True), (Cause.COMPLETED, False)]
+
+
 def test_a_suspended_job_holds_no_pod_and_resumes_in_a_new_attempt(job: ClusterJob) -> None:
     job.create(PREPARED | TRAINED_AGAIN)
     job.wait(Phase.TRAINING)
