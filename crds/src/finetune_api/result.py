@@ -114,17 +114,18 @@ class Result(Model):
     """Train: the last committed checkpoint, also after a failure."""
 
     def encode(self) -> bytes:
-        """JSON that fits a termination message: places go first, then the message is cut."""
+        """JSON that fits a termination message: of a failure, the places go first, then the end of the message."""
         encoded = self._json()
         if len(encoded) <= RESULT_MAX_BYTES or self.failure is None:
             return encoded
-        without_places = self.failure.model_copy(update={"places": ()})
-        encoded = self.model_copy(update={"failure": without_places})._json()
-        surplus = len(encoded) - RESULT_MAX_BYTES
-        if surplus <= 0:
-            return encoded
-        message = self.failure.message.encode()[: -surplus - 3].decode(errors="ignore") + "…"
-        return self.model_copy(update={"failure": without_places.model_copy(update={"message": message})})._json()
+        # Characters take one to six bytes in JSON, so the cut is found by trying.
+        shorter = (self._cut(self.failure, length)._json() for length in range(len(self.failure.message), -1, -1))
+        return next(encoded for encoded in shorter if len(encoded) <= RESULT_MAX_BYTES)
+
+    def _cut(self, failure: Failure, length: int) -> Result:
+        """Without places, and with so much of the failure's message."""
+        message = failure.message if length == len(failure.message) else f"{failure.message[:length]}…"
+        return self.model_copy(update={"failure": failure.model_copy(update={"places": (), "message": message})})
 
     def _json(self) -> bytes:
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()

@@ -18,6 +18,7 @@ from finetune_api.strings import (
     Image,
     InputUri,
     LabelValue,
+    ModuleName,
     Name,
     NodeLabels,
     OutputUri,
@@ -169,7 +170,7 @@ class LoRA(Model):
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Dropout on the adapter's input."""
-    target_modules: Annotated[tuple[FieldName, ...], Field(min_length=1, max_length=16)] | None = None
+    target_modules: Annotated[tuple[ModuleName, ...], Field(min_length=1, max_length=16)] | None = None
     """Names of the linear layers that get an adapter; absent: every linear layer of the blocks."""
 
 

@@ -49,6 +49,8 @@ QueueName = Annotated[str, StringConstraints(max_length=63), matching(_DNS_NAME,
 """A name that becomes the value of a label, which is shorter."""
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """Of a field in a row of raw data."""
+ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=32)]
+"""Of a layer, as in `q_proj`."""
 Cores = Annotated[
     str,
     StringConstraints(max_length=16),
@@ -63,8 +65,9 @@ InputUri = Annotated[
     str, StringConstraints(max_length=1024), matching(_uri(wildcard="*", needs_key=True), _URI_MESSAGE)
 ]
 OutputUri = Annotated[
-    str, StringConstraints(max_length=1024), matching(_uri(wildcard="", needs_key=False), f"{_URI_MESSAGE}, nor a '*'")
+    str, StringConstraints(max_length=300), matching(_uri(wildcard="", needs_key=False), f"{_URI_MESSAGE}, nor a '*'")
 ]
+"""Shorter than an S3 key may be (1,024 bytes), for keys are made below it, and four such places fit a Result."""
 Endpoint = Annotated[
     str,
     StringConstraints(max_length=512),
