@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from finetune_api.job import FineTuneJob
 from finetune_api.result import Failure
-from finetune_api.status import Artifacts, Phase, Status
+from finetune_api.status import Artifacts, Condition, ConditionStatus, ConditionType, Phase, Status
 from finetune_operator.cli.outcome import Sample, failure, read_samples, success
 from jobs import make_job
 
@@ -35,12 +36,14 @@ def test_a_run_without_samples_or_in_s3_has_none_to_tell(tmp_path: Path) -> None
     assert read_samples(make_job()) == ()
 
 
-def test_texts_are_told_in_one_line_and_long_ones_are_cut() -> None:
-    sample = Sample(prompt=ROW["prompt"], expected="a" * 301, before="", after="a" * 300)
+def test_texts_keep_their_lines_and_long_ones_are_cut() -> None:
+    code = "def f(x):\n\n    return x  \n"
+    sample = Sample(prompt=code, expected="a" * 401, before="\n".join("1234567"), after="a" * 400)
     told = dict(success(make_job(), (sample,)))
-    assert told["Test row 1"] == "Say yes. Now."
-    assert told["expected"] == "a" * 300 + " …"
-    assert told["after"] == "a" * 300
+    assert told["Test row 1"] == "def f(x):\n    return x"
+    assert told["expected"] == "a" * 400 + " …"
+    assert told["before"] == "\n".join("123456") + " …"
+    assert told["after"] == "a" * 400
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,15 @@ def test_a_failure_says_what_to_change_where_and_what_to_read(
 ) -> None:
     job = make_job(status=Status(phase=Phase.CANCELLED if found is None else Phase.FAILED, failure=found))
     assert list(failure(job, log)) == lines
+
+
+def test_a_run_that_was_published_before_says_so() -> None:
+    reused = Condition(
+        type=ConditionType.SUCCEEDED,
+        status=ConditionStatus.TRUE,
+        reason="Reused",
+        last_transition_time=datetime(2026, 11, 23, tzinfo=UTC),
+        observed_generation=1,
+    )
+    told = list(success(make_job(status=Status(conditions=(reused,))), ()))
+    assert told == [("Reused", "this very run was published before, so nothing was trained")]

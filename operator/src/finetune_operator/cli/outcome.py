@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.job import FineTuneJob
-from finetune_operator.cli.view import duration, rows
+from finetune_api.status import ConditionType
+from finetune_operator.cli.stage_line import duration, rows
+from finetune_operator.decide.conditions import condition
+from finetune_operator.decide.reasons import Reason
 
-_LONGEST_ANSWER = 300
+_LONGEST_TEXT = 400
+_MOST_LINES = 6
 _NUM_SAMPLES = 3
 
 
@@ -30,6 +34,9 @@ def success(job: FineTuneJob, samples: tuple[Sample, ...]) -> Iterator[tuple[str
     status = job.status
     if status.start_time and status.finish_time:
         yield "Finished", f"in {duration((status.finish_time - status.start_time).total_seconds())}"
+    succeeded = condition(status, ConditionType.SUCCEEDED)
+    if succeeded is not None and succeeded.reason == Reason.REUSED:
+        yield "Reused", "this very run was published before, so nothing was trained"
     if status.data is not None:
         yield "Rows", rows(status.data)
     metrics = status.metrics
@@ -85,5 +92,7 @@ def local(uri: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _LONGEST_ANSWER else f"{flat[:_LONGEST_ANSWER]} …"
+    """Lines stay lines, for many a prompt is code."""
+    lines = [line.rstrip() for line in text[:_LONGEST_TEXT].splitlines() if line.strip()]
+    is_cut = len(text) > _LONGEST_TEXT or len(lines) > _MOST_LINES
+    return "\n".join(lines[:_MOST_LINES]) + (" …" if is_cut else "")

@@ -102,18 +102,17 @@ def _tell(console: Console, ended: Ended, path: Path) -> int:
 def _print(console: Console, lines: Iterable[tuple[str, str]]) -> None:
     """Prose is wrapped beside its heading; a path stays whole, to be copied."""
     console.print()
-    indent = " " * _HEADING_WIDTH
     for heading, text in lines:
-        wrapped = textwrap.wrap(
-            text,
-            console.width,
-            initial_indent=indent,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        body = "\n".join(wrapped).removeprefix(indent)
-        console.print(Text.assemble((heading.ljust(_HEADING_WIDTH), "bold"), body), soft_wrap=True)
+        body = [part for line in text.splitlines() for part in _wrap(line, console.width - _HEADING_WIDTH)]
+        for number, part in enumerate(body or [""]):
+            title = heading if number == 0 else ""
+            line = Text.assemble((title.ljust(_HEADING_WIDTH), "bold"), part)
+            line.rstrip()
+            console.print(line, soft_wrap=True)
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
 
 
 def _pod_environ(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from finetune_api.job import FineTuneJob
 from finetune_api.status import ConditionStatus, ConditionType, Status
-from finetune_operator.apply import Body, Kind, Ref
+from finetune_operator.apply import Body, Event, Kind, Ref
 from finetune_operator.apply.local import LocalCluster
 from finetune_operator.apply.local.machine import Machine
 from finetune_operator.apply.local.objects import ref_of
@@ -26,6 +26,7 @@ from finetune_operator.reconcile import reconcile
 from finetune_operator.settings import Settings
 
 Clock = Callable[[], datetime]
+_TOLD_AT_THE_END = ("Succeeded", "Failed")
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -56,7 +57,7 @@ class Session:
             machine,
             clock=clock,
             gpu_resource=settings.gpu_resource,
-            tell=lambda _about, event: view.moment(event),
+            tell=self._tell,
             random_source=random.Random(),  # noqa: S311 - port numbers and ends of names
         )
         self._poller = Poller(
@@ -129,6 +130,10 @@ class Session:
         if body["status"].get("phase") == "Failed" and "deletionTimestamp" not in body["metadata"]:
             ended = body["status"]["containerStatuses"][0]["state"]["terminated"]
             self._failed[body["metadata"]["name"]] = ended["exitCode"]
+
+    def _tell(self, _about: Body, event: Event) -> None:
+        if event.reason not in _TOLD_AT_THE_END:
+            self._view.moment(event)
 
     def _log(self, job: FineTuneJob) -> Path | None:
         """Output of the pod that decided the end of the last attempt."""
