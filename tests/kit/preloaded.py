@@ -142,7 +142,7 @@ def _fork(request: Mapping[str, Any], rank: int, port: int) -> int:
         partial.write_text(json.dumps(result))
         partial.rename(folder / f"{rank}.json")
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 the parent's stack must not be unwound in the child
         traceback.print_exc()
         status = 1
     sys.stdout.flush()

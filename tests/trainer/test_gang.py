@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -29,8 +30,8 @@ def listening_addresses():
     with form_gang(os.environ, gpu=False) as gang:
         gang.barrier()
         port = int(os.environ["MASTER_PORT"])
-        with open("/proc/net/tcp") as table, open("/proc/net/tcp6") as table6:
-            rows = [line.split()[1:4] for line in [*table, *table6] if line.strip()[0].isdigit()]
+        tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+        rows = [line.split()[1:4] for line in tables.splitlines() if line.strip()[0].isdigit()]
         return [local for local, _, state in rows if state == "0A" and int(local.rsplit(":", 1)[1], 16) == port]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from torch._C._distributed_c10d import TCPStore
 
 # A hang is ended by the launcher's watchdog long before; this only keeps a lost gang from waiting for ever.
 TIMEOUT = timedelta(minutes=30)
+
+_LEAVE_SECONDS = 30.0
 
 _LOST_PEER = (
     "Connection closed by peer",
@@ -36,6 +39,8 @@ class Gang:
     device: torch.device
     group: dist.ProcessGroup
     """Gloo, on every machine: control messages never wait behind a GPU's queue."""
+    store: TCPStore
+    """Kept by rank 0."""
 
     def gather(self, value: Any) -> list[Any]:
         """What each rank said, by rank, on every rank. JSON values: a tuple arrives as a list."""
@@ -66,10 +71,30 @@ class Gang:
     def barrier(self) -> None:
         self.sum([0.0])
 
+    def leave(self) -> None:
+        """Before an orderly end: returns when no rank is inside a collective any more, on rank 0 last of all.
+
+        A collective can be done on one rank while another still needs the connection. Gives up on ranks that are late.
+        """
+        self.store.add("finished", 1)
+        self._wait("finished", self.world_size)
+        if self.rank > 0:
+            self.store.add("left", 1)
+        else:
+            self._wait("left", self.world_size - 1)
+
+    def _wait(self, key: str, number: int) -> None:
+        end = time.monotonic() + _LEAVE_SECONDS
+        while self.store.add(key, 0) < number and time.monotonic() < end:
+            time.sleep(0.01)
+
 
 @contextmanager
 def form_gang(environ: Mapping[str, str], *, gpu: bool) -> Iterator[Gang]:
-    """Join the ranks named by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; leave them at the end."""
+    """Join the ranks named by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; leave them at the end.
+
+    After a fault nobody takes leave: the process ends anyway, and NCCL waits for peers that may be gone.
+    """
     rank, world_size, local_rank = (int(environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     if gpu:
@@ -78,13 +103,13 @@ def form_gang(environ: Mapping[str, str], *, gpu: bool) -> Iterator[Gang]:
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=world_size, timeout=TIMEOUT
     )
-    try:
-        group = dist.new_group(backend="gloo", timeout=TIMEOUT)
-        if not isinstance(group, dist.ProcessGroup):
-            raise RuntimeError("this rank is not in its own gang")
-        yield Gang(rank, world_size, local_rank, device, group)
-    finally:
-        dist.destroy_process_group()
+    group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    if not isinstance(group, dist.ProcessGroup):
+        raise RuntimeError("this rank is not in its own gang")
+    gang = Gang(rank, world_size, local_rank, device, group, store)
+    yield gang
+    gang.leave()
+    dist.destroy_process_group()
 
 
 def _store(address: str, port: int, *, rank: int, world_size: int) -> TCPStore:

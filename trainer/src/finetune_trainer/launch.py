@@ -77,11 +77,18 @@ class _Stop:
     forwarded: bool = False
 
 
-def launch(pod: Pod, snapshot: Snapshot, *, environ: Mapping[str, str], start: StartRank = start_rank) -> int:
+def launch(
+    pod: Pod,
+    snapshot: Snapshot,
+    *,
+    environ: Mapping[str, str],
+    start: StartRank = start_rank,
+    watch: Callable[[float], Watchdog] = Watchdog,
+) -> int:
     """Run this pod's ranks to their end, write the pod's Result, return its exit code."""
     with _noticing_stop() as stop:
         try:
-            code, result = _run(pod, snapshot, environ=environ, start=start, stop=stop)
+            code, result = _run(pod, snapshot, environ=environ, start=start, watch=watch, stop=stop)
         except Exception as error:  # noqa: BLE001 the pod's end needs words, whatever it was
             code, result = last_words(error, stage=Stage.TRAIN, attempt=snapshot.attempt)
     pod.result.write_bytes(result.encode())
@@ -89,7 +96,13 @@ def launch(pod: Pod, snapshot: Snapshot, *, environ: Mapping[str, str], start: S
 
 
 def _run(
-    pod: Pod, snapshot: Snapshot, *, environ: Mapping[str, str], start: StartRank, stop: _Stop
+    pod: Pod,
+    snapshot: Snapshot,
+    *,
+    environ: Mapping[str, str],
+    start: StartRank,
+    watch: Callable[[float], Watchdog],
+    stop: _Stop,
 ) -> tuple[int, Result]:
     workers = snapshot.spec.workers
 
@@ -117,7 +130,7 @@ def _run(
                     local_rank,
                     progress=ProgressFile(folder / "progress.json"),
                     result=folder / "result.json",
-                    watchdog=Watchdog(time.monotonic()),
+                    watchdog=watch(time.monotonic()),
                     process=start({**environ, **own}),
                 )
             )

@@ -98,15 +98,18 @@ def train(
         history = history.with_point(point)
         at.checkpoints.poll()
 
-        is_last, stopping = step == total_steps, num_stopping == gang.world_size
+        is_last = step == total_steps
+        stops_here = num_stopping == gang.world_size and not is_last
         if (is_last or step % course.validate_every == 0) and (validation_loss := at.validate()) is not None:
             history = history.with_validation(step, validation_loss)
-        if due_somewhere or is_last or stopping:
+        if due_somewhere or is_last or stops_here:
             at.checkpoints.save(step, history.to_json())
             saved = at.clock()
-        at.report(batch, sum(int(documents.lengths[list(row)].sum()) for row in batch.rows), history)
-        if stopping and not is_last:
+        if stops_here:
             at.checkpoints.finish()
+        at.report(batch, sum(int(documents.lengths[list(row)].sum()) for row in batch.rows), history)
+        if stops_here:
+            gang.leave()
             raise StageFailed(ExitCode.STOPPED, "Stopped", f"told to stop; step {step} is saved")
     return history
 

@@ -8,9 +8,6 @@ from statistics import median
 
 from finetune_api.progress import Activity, Progress
 
-START_SECONDS = 600.0
-"""For what has no rhythm: loading, restoring, the first step with its warm-up of libraries, publishing."""
-LEAST_SECONDS = 60.0
 STEPS = 5
 """Median steps of silence that are taken for a hang."""
 
@@ -21,6 +18,10 @@ class Watchdog:
 
     last_sign: float
     """When it was heard last; at first, when it was started."""
+    start_seconds: float = 600.0
+    """For what has no rhythm: loading, restoring, the first step with its warm-up of libraries, publishing."""
+    least_seconds: float = 60.0
+    """However short the steps are."""
     _beat: int | None = None
     _progress: Progress | None = None
     _step_began: float | None = None
@@ -42,8 +43,8 @@ class Watchdog:
         """Seconds of silence that are still fine."""
         rhythmic = self._progress is not None and self._progress.activity in (Activity.TRAINING, Activity.EVALUATING)
         if not rhythmic or not self._steps:
-            return START_SECONDS
-        return max(LEAST_SECONDS, STEPS * median(self._steps))
+            return self.start_seconds
+        return max(self.least_seconds, STEPS * median(self._steps))
 
     def complaint(self, now: float) -> str | None:
         """Why the rank is given up, None while it is not."""

@@ -1,0 +1,104 @@
+"""The pods of a training gang on this machine, their ranks forked from the preloaded process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune_api.contract import Env
+from finetune_api.snapshot import Snapshot
+from finetune_trainer.launch import launch
+from finetune_trainer.pod import Pod
+from finetune_trainer.progress import ProgressFile
+from finetune_trainer.ranks import rank_folder
+
+
+class ForkedRank:
+    """`finetune_trainer.train` in a fork of this process, as the launcher sees a process."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                from finetune_trainer.train import main
+
+                code = main(environ)
+            except Exception:  # noqa: BLE001 the parent's stack must not be unwound in the child
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def poll(self) -> int | None:
+        return self._reap(os.WNOHANG)
+
+    def wait(self) -> int:
+        return self._reap(0) or 0
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def _reap(self, options: int) -> int | None:
+        if self._code is None and (ended := os.waitpid(self.pid, options))[0]:
+            self._code = os.waitstatus_to_exitcode(ended[1])
+        return self._code
+
+
+def pod_environ(folder: Path, snapshot: Snapshot, *, node: int = 0, port: int = 0) -> dict[str, str]:
+    """What a pod of the stage is told; its files lie in `folder`, loopback is its network."""
+    own = folder / f"pod-{node}"
+    (own / "scratch").mkdir(parents=True, exist_ok=True)
+    (own / "snapshot.json").write_text(snapshot.model_dump_json(by_alias=True, exclude_none=True))
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(own / "scratch"),
+        Env.SNAPSHOT: str(own / "snapshot.json"),
+        Env.SCRATCH: str(own / "scratch"),
+        Env.RESULT: str(own / "result.json"),
+        Env.NODE_RANK: str(node),
+        Env.POD_NAME: f"pod-{node}",
+        Env.RENDEZVOUS_HOST: "rank-0.gang",
+        Env.RENDEZVOUS_PORT: str(port),
+        Env.PROGRESS_PORT: "0",
+        Env.HOSTS: json.dumps({"rank-0.gang": "127.0.0.1"}),
+    }
+
+
+def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One pod of the gang, in a rank of the preloaded process: its exit code and its last words.
+
+    `fault`: a `signal` that the rank of a `node`, or of every one where it is absent, gets once it has taken `step`
+    steps; with `to` "pod" its launcher gets it.
+    """
+    node, port = int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
+    environ = pod_environ(Path(folder), Snapshot.parse(snapshot), node=node, port=port)
+    pod = Pod.from_env(environ)
+    ranks: list[ForkedRank] = []
+
+    def start(environ: Mapping[str, str]) -> ForkedRank:
+        ranks.append(ForkedRank({**os.environ, **environ}))
+        return ranks[-1]
+
+    def strike() -> None:
+        assert fault is not None
+        progress = ProgressFile(rank_folder(pod.scratch, 0) / "progress.json")
+        while True:
+            heard = progress.heard()
+            if heard and (heard[0].step or 0) >= fault["step"]:
+                break
+            time.sleep(0.002)
+        os.kill(os.getpid() if fault.get("to") == "pod" else ranks[0].pid, signal.Signals[fault["signal"]])
+
+    if fault and fault.get("node", node) == node:
+        threading.Thread(target=strike, daemon=True).start()
+    code = launch(pod, pod.read_snapshot(), environ=environ, start=start)
+    return {"code": code, "result": json.loads(pod.result.read_bytes())}

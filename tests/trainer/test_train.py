@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pods
+from corpora import prepare_snapshot
+from finetune_api.contract import Stage
+from finetune_api.result import Published
+from finetune_api.snapshot import Snapshot
+from finetune_trainer.prepare import prepare
+from finetune_trainer.publish.manifest import read_published
+from finetune_trainer.storage import open_storage
+
+
+def pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None = None) -> dict[str, Any]:
+    return pods.run_pod(folder, snapshot, fault)
+
+
+def prepared(home: Path, **spec: Any) -> Snapshot:
+    """The train stage of a small job whose prepare stage is done."""
+    given: dict[str, Any] = {
+        "method": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": 0.05}},
+        "training": {
+            "sequenceLength": 256,
+            "globalBatchSize": 4,
+            "epochs": 5,
+            "learningRate": 1e-2,
+            "precision": "Float32",
+        },
+        "evaluation": {"everySteps": 10, "maxRows": 20, "generateRows": 3, "maxNewTokens": 4},
+        "workers": {"nodes": 2},
+        "output": {"uri": f"file://{home}/output"},
+    }
+    snapshot = prepare_snapshot(home, **{**given, **spec})
+    scratch = home / "prepare-scratch"
+    scratch.mkdir(exist_ok=True)
+    found = prepare(snapshot, storage=open_storage(), scratch=scratch, report=lambda _: None, cpuinfo="")
+    return snapshot.model_copy(update={"stage": Stage.TRAIN, "prepared": found})
+
+
+def train(preloaded, home: Path, snapshot: Snapshot, fault: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    folder = home / f"attempt-{snapshot.attempt}"
+    return preloaded.run(pod, world_size=2, folder=str(folder), snapshot=snapshot.to_json(), fault=fault)
+
+
+def next_attempt(snapshot: Snapshot) -> Snapshot:
+    return snapshot.model_copy(update={"attempt": snapshot.attempt + 1})
+
+
+def metrics_of(published: Published) -> Any:
+    return json.loads((Path(published.report_uri.removeprefix("file://")).parent / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(preloaded, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """A run without faults: where it lies, and what its pods said."""
+    home = tmp_path_factory.mktemp("whole")
+    return home, train(preloaded, home, prepared(home))
+
+
+def test_a_gang_trains_evaluates_and_publishes(whole):
+    home, answers = whole
+    snapshot = prepared(home)
+    published = read_published(open_storage(), snapshot.spec.output.uri, snapshot.prepared.run)
+    assert [answer["code"] for answer in answers] == [0, 0]
+    assert [answer["result"]["published"] for answer in answers] == [published.to_json()] * 2
+    assert published.step == snapshot.prepared.resolved.total_steps
+    assert published.metrics.test_loss < published.metrics.base_test_loss - 0.2
+    samples = json.loads((Path(published.report_uri.removeprefix("file://")).parent / "samples.json").read_text())
+    assert [sorted(sample) for sample in samples] == [["after", "before", "expected", "prompt"]] * 3
+
+
+def test_a_run_that_is_published_is_not_trained_again(preloaded, whole):
+    home, answers = whole
+    again = train(preloaded, home, next_attempt(prepared(home)))
+    assert [answer["result"]["published"] for answer in again] == [answers[0]["result"]["published"]] * 2
+    assert again[0]["code"] == 0
+
+
+def test_a_run_that_is_stopped_and_then_loses_a_rank_is_bit_by_bit_the_run_without_faults(preloaded, tmp_path, whole):
+    first = prepared(tmp_path)
+    stopped = train(preloaded, tmp_path, first, {"step": 5, "to": "pod", "signal": "SIGTERM"})
+    assert [(answer["code"], answer["result"]["failure"]["reason"]) for answer in stopped] == [(143, "Stopped")] * 2
+    saved = stopped[0]["result"]["checkpointStep"]
+    assert saved >= 5
+
+    second = next_attempt(first)
+    survivor, killed = train(preloaded, tmp_path, second, {"node": 1, "step": saved + 3, "signal": "SIGKILL"})
+    assert (survivor["code"], survivor["result"]["failure"]["reason"]) == (75, "LostPeer")
+    assert (killed["code"], killed["result"]["failure"]["reason"]) == (137, "Crashed")
+    assert "SIGKILL" in killed["result"]["failure"]["message"]
+    assert survivor["result"]["checkpointStep"] >= saved
+
+    resumed = train(preloaded, tmp_path, next_attempt(second))
+    assert [answer["code"] for answer in resumed] == [0, 0]
+    published = Published.parse(resumed[0]["result"]["published"])
+    assert published.epoch == 3
+    assert metrics_of(published) == metrics_of(Published.parse(whole[1][0]["result"]["published"]))
+
+
+def test_a_model_that_has_changed_since_prepare_is_refused(preloaded, tmp_path):
+    snapshot = prepared(tmp_path)
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace("1e-05", "1e-06"))
+    first, _ = train(preloaded, tmp_path, snapshot)
+    assert first["code"] == 65
+    assert first["result"]["failure"]["reason"] == "ModelChanged"
+    assert first["result"]["failure"]["field"] == "spec.model.uri"

@@ -1,0 +1,314 @@
+"""One rank of the gang, from a Snapshot to a published model."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+
+from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
+from finetune_api.progress import Activity
+from finetune_api.result import Prepared, Published, Result
+from finetune_api.snapshot import Snapshot
+from finetune_api.spec import LoRA, Precision, Spec
+from finetune_trainer import materials, tokenizers
+from finetune_trainer.checkpoint.checkpointer import Checkpointer
+from finetune_trainer.checkpoint.commit import Run, open_run
+from finetune_trainer.checkpoint.layout import run_uri
+from finetune_trainer.engine import Division, make_engine
+from finetune_trainer.evaluate import answers, evaluated_rows, mean_loss
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.gang import Gang, form_gang, is_lost_peer
+from finetune_trainer.history import History, Sample
+from finetune_trainer.last_words import last_words
+from finetune_trainer.loop import Course, Surroundings, train
+from finetune_trainer.model import Adapter, CausalLanguageModel, load_model
+from finetune_trainer.packing import accumulation
+from finetune_trainer.pod import Pod
+from finetune_trainer.prepared import Documents, open_split
+from finetune_trainer.progress import ProgressFile
+from finetune_trainer.publish.manifest import read_published
+from finetune_trainer.publish.model import publish
+from finetune_trainer.ranks import rank_folder
+from finetune_trainer.reporting import Reporter
+from finetune_trainer.stopping import StopSignal
+from finetune_trainer.storage import Storage, open_storage
+from finetune_trainer.tokenizers import ChatTokenizer
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Run this rank and leave its Result for the launcher. Returns the exit code."""
+    pod = Pod.from_env(environ)
+    snapshot = pod.read_snapshot()
+    folder = rank_folder(pod.scratch, int(environ["LOCAL_RANK"]))
+    reporter = Reporter(ProgressFile(folder / "progress.json"), snapshot.attempt, time.monotonic)
+    stop = StopSignal()
+    # The launcher asks a rank that hangs where it is.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    try:
+        stop.install()
+        published = run_rank(pod, snapshot, environ=environ, reporter=reporter, stop=stop)
+        code, result = 0, Result(stage=Stage.TRAIN, attempt=snapshot.attempt, published=published)
+    except SystemExit:
+        stopped = StageFailed(ExitCode.STOPPED, "Stopped", "told to stop")
+        code, result = last_words(stopped, stage=Stage.TRAIN, attempt=snapshot.attempt)
+    except Exception as error:  # noqa: BLE001 the rank's end needs words, whatever it was
+        code, result = last_words(_explained(error), stage=Stage.TRAIN, attempt=snapshot.attempt)
+    result = result.model_copy(update={"checkpoint_step": reporter.progress.checkpoint_step})
+    (folder / "result.json").write_bytes(result.encode())
+    return code
+
+
+def run_rank(
+    pod: Pod, snapshot: Snapshot, *, environ: Mapping[str, str], reporter: Reporter, stop: StopSignal
+) -> Published:
+    """Everything a rank does; returns once every rank has read the publication back. Collective."""
+    spec, prepared = snapshot.spec, snapshot.prepared
+    if prepared is None:
+        raise StageFailed(ExitCode.BAD_CONFIG, "NotPrepared", "a train stage needs the Result of its prepare stage")
+    _check_hardware(spec, prepared.resolved.precision)
+    storage = open_storage(endpoint=spec.storage.endpoint, region=spec.storage.region)
+    with ExitStack() as leaving:
+        with reporter.alive():
+            gang = leaving.enter_context(form_gang(environ, gpu=spec.workers.gpus_per_node > 0))
+            if (published := _read_published(storage, spec, prepared, gang)) is not None:
+                return published
+            run = None
+            if gang.rank == 0:
+                run = leaving.enter_context(_own_run(storage, snapshot, prepared))
+            if gang.local_rank == 0:
+                materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch)
+            gang.barrier()
+        here = materials.places(spec.model.uri, pod.scratch)
+        division = _division(spec, prepared, gang)
+        model = load_model(
+            here.model,
+            adapter=Adapter(
+                lora=spec.method.lora or LoRA(),
+                target_modules=prepared.resolved.target_modules,
+                seed=spec.training.seed,
+            ),
+            precision=prepared.resolved.precision,
+            activation_checkpointing=spec.memory.activation_checkpointing,
+            device=gang.device,
+        )
+        engine = make_engine(
+            model, gang, training=spec.training, precision=prepared.resolved.precision, division=division
+        )
+        checkpointer = Checkpointer(
+            engine, gang, storage, run, scratch=pod.scratch / "checkpoints", keep_last=spec.checkpoint.keep_last
+        )
+        with reporter.alive():
+            loaded = checkpointer.load()
+        done, history = (loaded[0], History.parse(loaded[1])) if loaded else (0, History())
+
+        tokenizer = tokenizers.load(here.model)
+        examiner = Examiner(spec, gang, model, tokenizer, reporter, division.micro_batch_size)
+        validation, test = open_split(here.data, "validation"), open_split(here.data, "test")
+        reporter.say(
+            Activity.EVALUATING,
+            step=done,
+            total_steps=prepared.resolved.total_steps,
+            validation_loss=history.validation_loss,
+            checkpoint_step=checkpointer.committed_step,
+        )
+        if history.samples is None:
+            history = history.model_copy(
+                update={"base_test_loss": examiner.loss(test), "samples": examiner.samples(test)}
+            )
+
+        reporter.training_begins(step=done, total_steps=prepared.resolved.total_steps)
+        surroundings = Surroundings(
+            gang=gang,
+            checkpoints=checkpointer,
+            clock=time.monotonic,
+            stopping=lambda: stop.asked,
+            validate=lambda: examiner.loss(validation),
+            beat=reporter.beat,
+            report=lambda batch, num_tokens, history: reporter.step_ended(
+                batch, history, num_tokens=num_tokens, checkpoint_step=checkpointer.committed_step
+            ),
+        )
+        course = Course(
+            training=spec.training,
+            resolved=prepared.resolved,
+            division=division,
+            validate_every=spec.evaluation.every_steps,
+            checkpoint_seconds=spec.checkpoint.interval_seconds,
+        )
+        engine.train()
+        with stop.noted():
+            history = train(engine, open_split(here.data, "train"), course, surroundings, done=done, history=history)
+            with reporter.alive():
+                checkpointer.finish()
+        if stop.asked:
+            raise SystemExit(ExitCode.STOPPED)
+
+        reporter.say(Activity.EVALUATING, checkpoint_step=checkpointer.committed_step)
+        history = history.model_copy(
+            update={"test_loss": examiner.loss(test), "samples": examiner.answered(history.samples or (), test)}
+        )
+        reporter.say(Activity.PUBLISHING)
+        with reporter.alive():
+            if run is not None:
+                publish(
+                    storage,
+                    run,
+                    model.model,
+                    snapshot=snapshot,
+                    prepared=prepared,
+                    history=history,
+                    base_folder=here.model,
+                    scratch=pod.scratch / "publish",
+                )
+            gang.barrier()
+            published = read_published(storage, spec.output.uri, prepared.run)
+            # Until all have seen it, none may leave: a rank that was gone would make the gang's end a failure.
+            if not all(gang.gather(published is not None)) or published is None:
+                raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
+        return published
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Measures the model as it stands. Every method is collective."""
+
+    spec: Spec
+    gang: Gang
+    model: CausalLanguageModel
+    tokenizer: ChatTokenizer
+    reporter: Reporter
+    micro_batch_size: int
+
+    def loss(self, documents: Documents) -> float | None:
+        """Nats per trained token of a split, None when it is empty."""
+        rows = evaluated_rows(
+            documents,
+            sequence_length=self.spec.training.sequence_length,
+            max_rows=self.spec.evaluation.max_rows,
+        )
+        return mean_loss(
+            self.model,
+            self.gang,
+            documents,
+            rows,
+            micro_batch_size=self.micro_batch_size,
+            beat=self.reporter.beat,
+        )
+
+    def samples(self, documents: Documents) -> tuple[Sample, ...]:
+        """What the model answers to the first rows of a split."""
+        chosen = self._chosen(documents)
+        texts = [documents.texts(index) for index in chosen]
+        return tuple(
+            Sample(prompt=text.prompt, expected=text.answer, before=answer)
+            for text, answer in zip(texts, self._answers(documents, chosen), strict=True)
+        )
+
+    def answered(self, samples: tuple[Sample, ...], documents: Documents) -> tuple[Sample, ...]:
+        """The same samples with what the model answers now."""
+        after = self._answers(documents, self._chosen(documents))
+        return tuple(sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, after, strict=True))
+
+    def _chosen(self, documents: Documents) -> list[int]:
+        _, first = np.unique(documents.rows, return_index=True)
+        return [int(index) for index in first[: self.spec.evaluation.generate_rows]]
+
+    def _answers(self, documents: Documents, chosen: list[int]) -> list[str]:
+        ids = answers(
+            self.model,
+            self.gang,
+            [documents.prompt(index) for index in chosen],
+            max_new_tokens=self.spec.evaluation.max_new_tokens,
+            eos_id=self.tokenizer.eos_id,
+            beat=self.reporter.beat,
+        )
+        return [self.tokenizer.decode(answer) for answer in ids]
+
+
+def _read_published(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published | None:
+    own = read_published(storage, spec.output.uri, prepared.run) if gang.rank == 0 else None
+    told = gang.broadcast(own.to_json() if own else None)
+    return Published.parse(told) if told else None
+
+
+@contextmanager
+def _own_run(storage: Storage, snapshot: Snapshot, prepared: Prepared) -> Iterator[Run]:
+    """The run, kept until its owner is done with it: after a retriable fault it will be back."""
+    run = open_run(
+        storage,
+        run_uri(snapshot.spec.output.uri, prepared.run),
+        owner=snapshot.uid,
+        clock=lambda: datetime.now(UTC),  # noqa: TID251 the process's edge
+    )
+    run.keep_alive()
+    try:
+        yield run
+    except StageFailed as failure:
+        if failure.exit_code is not ExitCode.RETRY:
+            run.close()
+        raise
+    except SystemExit:
+        run.close()
+        raise
+    run.close()
+
+
+def _division(spec: Spec, prepared: Prepared, gang: Gang) -> Division:
+    batch_size = prepared.resolved.global_batch_size
+    # More than a rank's share would be dummies.
+    micro_batch_size = min(spec.memory.micro_batch_size, -(-batch_size // gang.world_size))
+    micro_steps = accumulation(batch_size, world_size=gang.world_size, micro_batch_size=micro_batch_size)
+    return Division(zero_stage=spec.deepspeed.zero_stage, micro_batch_size=micro_batch_size, micro_steps=micro_steps)
+
+
+def _check_hardware(spec: Spec, precision: Precision) -> None:
+    wanted = spec.workers.gpus_per_node
+    if wanted > torch.cuda.device_count():
+        raise StageFailed(
+            ExitCode.UNSUPPORTED_HARDWARE,
+            "NoGpu",
+            f"{torch.cuda.device_count()} of {wanted} GPUs can be used by PyTorch {torch.__version__} on this node",
+            field="spec.workers.gpusPerNode",
+        )
+    if wanted and precision is Precision.BFLOAT16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise StageFailed(
+            ExitCode.UNSUPPORTED_HARDWARE,
+            "NoBFloat16",
+            f"{torch.cuda.get_device_name()} has no bfloat16: ask for Float32, or for another GPU by nodeSelector",
+            field="spec.training.precision",
+        )
+
+
+def _explained(error: Exception) -> Exception:
+    """Faults of the gang and of the device in the words of a FineTuneJob."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return StageFailed(
+            ExitCode.GPU_OUT_OF_MEMORY,
+            "GpuOutOfMemory",
+            "the GPU's memory does not suffice: lower microBatchSize or sequenceLength, "
+            "or switch activationCheckpointing on",
+            field="spec.memory",
+        )
+    if is_lost_peer(error):
+        return StageFailed(ExitCode.RETRY, REASON_LOST_PEER, "another rank of the gang is gone")
+    return error
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    exit_code = main(os.environ)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that wait for a lost peer or a dead store would keep the interpreter from ending.
+    os._exit(exit_code)
