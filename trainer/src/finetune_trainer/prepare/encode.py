@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from finetune_trainer.prepared import INDEX_FILE, INDEX_SCHEMA, SHARD_SCHEMA, SHARD_TOKENS, SplitFiles, write_batch
 from finetune_trainer.tasks import Task
@@ -30,28 +31,31 @@ def encode_row(
     return documents
 
 
-@dataclass
 class SplitWriter:
     """Collects the documents of one split and writes a shard whenever there are SHARD_TOKENS."""
 
-    folder: Path
-    with_texts: bool
-    """Train has no use for them."""
-    rows: int = 0
-    _index: list[tuple[int, int, int]] = field(default_factory=list)
-    _waiting: list[Document] = field(default_factory=list)
-    _waiting_tokens: int = 0
-    _shards: int = 0
+    def __init__(self, folder: Path, *, with_texts: bool) -> None:
+        """Train has no use for texts."""
+        self.folder = folder
+        self.rows = 0
+        # Plain integers would take ten times the memory; the index is all that grows with the split.
+        self._index = array("q")
+        self._waiting: list[tuple[NDArray[np.int32], list[int], str | None, str | None]] = []
+        self._waiting_tokens = 0
+        self._shards = 0
+        self._with_texts = with_texts
 
     def add(self, row: int, documents: Iterable[Document]) -> None:
         """The documents of one row, in row order."""
         self.rows += 1
         for document in documents:
-            length = len(document.encoded.ids)
-            trained = sum(end - start for start, end in document.encoded.trained)
-            self._index.append((row, length, trained))
-            self._waiting.append(document)
-            self._waiting_tokens += length
+            encoded = document.encoded
+            ids = np.array(encoded.ids, dtype=np.int32)
+            self._index.extend((row, len(ids), sum(end - start for start, end in encoded.trained)))
+            bounds = [bound for span in encoded.trained for bound in span]
+            texts = (document.prompt, document.answer) if self._with_texts else (None, None)
+            self._waiting.append((ids, bounds, *texts))
+            self._waiting_tokens += len(ids)
             if self._waiting_tokens >= SHARD_TOKENS:
                 self._write_shard()
 
@@ -59,19 +63,13 @@ class SplitWriter:
         """Write what is left, and the index. Returns the totals."""
         if self._waiting:
             self._write_shard()
-        index = np.array(self._index, dtype=np.int64).reshape(-1, 3)
+        index = np.frombuffer(self._index, dtype=np.int64).reshape(-1, 3)
         columns = [pa.array(column, kind) for column, kind in zip(index.T, INDEX_SCHEMA.types, strict=True)]
         write_batch(self.folder / INDEX_FILE, pa.record_batch(columns, schema=INDEX_SCHEMA))
         return SplitFiles(documents=len(index), tokens=int(index[:, 1].sum()), trained=int(index[:, 2].sum()))
 
     def _write_shard(self) -> None:
-        texts = [(document.prompt, document.answer) if self.with_texts else (None, None) for document in self._waiting]
-        columns = [
-            [document.encoded.ids for document in self._waiting],
-            [[bound for span in document.encoded.trained for bound in span] for document in self._waiting],
-            [prompt for prompt, _ in texts],
-            [answer for _, answer in texts],
-        ]
+        columns = zip(*self._waiting, strict=True)
         arrays = [pa.array(column, kind) for column, kind in zip(columns, SHARD_SCHEMA.types, strict=True)]
         write_batch(self.folder / f"{self._shards:05d}.arrow", pa.record_batch(arrays, schema=SHARD_SCHEMA))
         self._shards += 1
