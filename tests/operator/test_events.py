@@ -150,6 +150,27 @@ def test_failure_names_the_field_to_change() -> None:
     assert moments(Status(), after) == [warning("Failed", "EmptyData: No rows are left. (spec.data.sources)")]
 
 
+@pytest.mark.parametrize("reason", ["Refused", "NameTaken", "Unschedulable", "ImagePull", "ContainerConfig"])
+def test_what_keeps_pods_from_running_is_a_warning_once(reason: str) -> None:
+    starting = Status(conditions=conditions(running=False, reason="Starting"))
+    stuck = Status(conditions=conditions(running=False, reason=reason, message="Something is missing."))
+    assert moments(starting, stuck) == [warning(reason, "Something is missing.")]
+    assert moments(stuck, stuck) == []
+
+
+def test_pods_that_are_not_made_yet_are_no_moment() -> None:
+    starting = Status(conditions=conditions(running=False, reason="Starting"))
+    assert moments(starting, Status(conditions=conditions(running=False, reason="NoPods"))) == []
+
+
+def test_entering_the_queue_is_told() -> None:
+    before = Status(conditions=conditions(admitted=False, reason="Pending"))
+    queued = Status(conditions=conditions(admitted=False, reason="Queued", message="In queue gpus."))
+    again = Status(conditions=conditions(admitted=False, reason="RequeuedAfterFailure", message="At the back."))
+    assert moments(before, queued) == [normal("Queued", "In queue gpus.")]
+    assert moments(queued, again) == [normal("RequeuedAfterFailure", "At the back.")]
+
+
 def test_nothing_is_told_twice_or_for_times_that_merely_pass() -> None:
     status = Status(
         attempts=(

@@ -19,10 +19,11 @@ from typing import Any
 
 import kopf
 
-from finetune_operator.apply import ClusterError, Kind, Ref
+from finetune_operator.apply import ClusterError, Ref
 from finetune_operator.apply.kube import KubeCluster
-from finetune_operator.handlers import MANAGED, WATCHED, Shown, kopf_settings, registry, resync
+from finetune_operator.handlers import Shown, kopf_settings, registry, resync
 from finetune_operator.lease import Lease, LeaseLost
+from finetune_operator.listing import Listing
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe.memory import Memory
 from finetune_operator.observe.progress import Poller
@@ -34,7 +35,6 @@ from finetune_operator.workqueue import WorkQueue
 
 LEAVE_SECONDS = 3.0
 """For everything to end once it is asked to; nothing here needs more, for any state can be taken up again."""
-RETRY_SECONDS = 5.0
 
 logger = logging.getLogger("finetune_operator")
 
@@ -93,6 +93,7 @@ class Operator:
         self._settings = settings
         self._memory = Memory()
         self._shown = Shown()
+        self._listing = Listing(cluster, settings.namespaces)
         self.lease = Lease(
             cluster=cluster, namespace=settings.own_namespace, identity=identity, now=_now, clock=time.monotonic
         )
@@ -104,7 +105,7 @@ class Operator:
         )
         self._queue = WorkQueue(self._metrics.timed(self._reconcile), workers=settings.workers)
         self.vitals = Vitals(
-            list_versions=self._versions,
+            list_versions=self._listing.versions,
             shown_versions=self._shown.versions,
             longest_work=self._queue.longest_work,
             recovered=self._enqueue_all,
@@ -127,14 +128,14 @@ class Operator:
         Raises whatever ended the first part that ended.
         """
         await self.lease.acquire()
-        await self._until_served()
+        await self._listing.wait_until_allowed()
         async with asyncio.TaskGroup() as group:
             for name, part in {
                 "lease": self.lease.hold(),
                 "watches": self._watch(started),
                 "queue": self._queue.run(),
                 "check of the watches": self.vitals.check(),
-                "resync": resync(self._refs, self._queue.add_after, seconds=self._settings.resync_seconds),
+                "resync": resync(self._listing.refs, self._queue.add_after, seconds=self._settings.resync_seconds),
                 "progress poller": self._poller.run(),
             }.items():
                 group.create_task(_for_ever(name, part))
@@ -166,38 +167,9 @@ class Operator:
     async def _reconcile(self, ref: Ref) -> float | None:
         return await reconcile(ref, self._cluster, self._settings, _now(), self._memory)
 
-    async def _listed(self, kind: Kind) -> list[Mapping[str, Any]]:
-        labels = {} if kind is Kind.FINE_TUNE_JOB else MANAGED
-        return [
-            body["metadata"]
-            for namespace in self._settings.namespaces or (None,)
-            for body in await self._cluster.list_metadata(kind, namespace, labels)
-        ]
-
-    async def _versions(self, kind: Kind) -> dict[str, str]:
-        return {metadata["uid"]: metadata["resourceVersion"] for metadata in await self._listed(kind)}
-
-    async def _refs(self) -> list[Ref]:
-        listed = await self._listed(Kind.FINE_TUNE_JOB)
-        return [Ref(Kind.FINE_TUNE_JOB, metadata["namespace"], metadata["name"]) for metadata in listed]
-
     async def _enqueue_all(self) -> None:
-        for ref in await self._refs():
+        for ref in await self._listing.refs():
             self._queue.add(ref)
-
-    async def _until_served(self) -> None:
-        """Until all that is watched can be listed: Kopf gives up over a missing permission or CRD."""
-        said = ""
-        while True:
-            try:
-                for kind in WATCHED:
-                    await self._listed(kind)
-                return
-            except ClusterError as error:
-                if str(error) != said:
-                    logger.warning("waiting for what is to be watched: %s", error)
-                    said = str(error)
-            await asyncio.sleep(RETRY_SECONDS)
 
     def _waits_for(self) -> list[str]:
         waits = [] if self.lease.held else ["the lease"]

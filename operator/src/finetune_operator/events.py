@@ -7,16 +7,24 @@ from collections.abc import Iterator
 from finetune_api.contract import Stage
 from finetune_api.status import Attempt, Cause, Condition, ConditionStatus, ConditionType, Status
 from finetune_operator.apply import Event
+from finetune_operator.decide.conditions import condition
+from finetune_operator.decide.reasons import Reason
 
 _NORMAL = "Normal"
 _WARNING = "Warning"
 _INTENDED = frozenset({Cause.COMPLETED, Cause.SUSPENDED, Cause.CANCELLED})
 """Ends of an attempt that another moment tells, or that nobody needs to hear of."""
+_OBSTACLES = frozenset(
+    {Reason.REFUSED, Reason.NAME_TAKEN, Reason.UNSCHEDULABLE, Reason.IMAGE_PULL, Reason.CONTAINER_CONFIG}
+)
+"""Why pods do not run, where somebody may have to do something. Having no pods yet is too common to be one."""
+_QUEUED = frozenset({Reason.QUEUED, Reason.REQUEUED_AFTER_FAILURE})
 
 
 def moments(before: Status, after: Status) -> list[Event]:
     """Each change once, in the order in which a person would tell it."""
-    return [*_ends(before, after), *_stages(before, after), *_starts(before, after), *_outcome(before, after)]
+    told = (_ends, _stages, _starts, _waits, _outcome)
+    return [event for moment in told for event in moment(before, after)]
 
 
 def _ends(before: Status, after: Status) -> Iterator[Event]:
@@ -50,6 +58,15 @@ def _starts(before: Status, after: Status) -> Iterator[Event]:
             yield Event(type=_NORMAL, reason="TrainingStarted", message=f"{_name(attempt)} runs on all its nodes.")
 
 
+def _waits(before: Status, after: Status) -> Iterator[Event]:
+    obstacle = condition(after, ConditionType.RUNNING)
+    if obstacle and obstacle.reason in _OBSTACLES and obstacle.reason != _reason(before, ConditionType.RUNNING):
+        yield Event(type=_WARNING, reason=obstacle.reason, message=obstacle.message)
+    queue = condition(after, ConditionType.ADMITTED)
+    if queue and queue.reason in _QUEUED and queue.reason != _reason(before, ConditionType.ADMITTED):
+        yield Event(type=_NORMAL, reason=queue.reason, message=queue.message)
+
+
 def _outcome(before: Status, after: Status) -> Iterator[Event]:
     finished = _turned(before, after, ConditionType.FINISHED, ConditionStatus.TRUE)
     if finished is None:
@@ -70,19 +87,20 @@ def _pairs(before: Status, after: Status) -> Iterator[tuple[Attempt | None, Atte
         yield earlier.get((attempt.stage, attempt.number)), attempt
 
 
-def _condition(status: Status, wanted: ConditionType) -> Condition | None:
-    return next((condition for condition in status.conditions if condition.type == wanted), None)
+def _reason(status: Status, wanted: ConditionType) -> str | None:
+    found = condition(status, wanted)
+    return found.reason if found else None
 
 
 def _was(status: Status, wanted: ConditionType, value: ConditionStatus) -> bool:
-    condition = _condition(status, wanted)
-    return condition is not None and condition.status == value
+    found = condition(status, wanted)
+    return found is not None and found.status == value
 
 
 def _turned(before: Status, after: Status, wanted: ConditionType, value: ConditionStatus) -> Condition | None:
     if _was(before, wanted, value) or not _was(after, wanted, value):
         return None
-    return _condition(after, wanted)
+    return condition(after, wanted)
 
 
 def _name(attempt: Attempt) -> str:

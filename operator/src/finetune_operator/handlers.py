@@ -9,24 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import kopf
 
-from finetune_api.contract import GROUP, LABEL_JOB, LABEL_MANAGED, PLURAL, VERSION
+from finetune_api.contract import LABEL_JOB
 from finetune_operator.apply import Body, ClusterError, Kind, Ref
 from finetune_operator.apply.kube import Connection
+from finetune_operator.listing import WATCHED
 from finetune_operator.settings import Settings
-
-MANAGED = {LABEL_MANAGED: "true"}
-WATCHED: Mapping[Kind, tuple[str, str, str]] = {
-    Kind.FINE_TUNE_JOB: (GROUP, VERSION, PLURAL),
-    Kind.JOB: ("batch", "v1", "jobs"),
-    Kind.POD: ("", "v1", "pods"),
-}
-"""Group, version and plural of each watch."""
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +83,11 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     tuned.watching.reconnect_backoff = 1
     tuned.watching.inactivity_timeout = 70
     tuned.watching.chunk_size = 500
-    for kind in (Kind.JOB, Kind.POD):
-        tuned.watching.label_selectors[WATCHED[kind]] = f"{LABEL_MANAGED}=true"
+    for kind, labels in WATCHED.items():
+        if labels:
+            tuned.watching.label_selectors[_resource(kind)] = ",".join(
+                f"{key}={value}" for key, value in labels.items()
+            )
     return tuned
 
 
@@ -115,13 +111,13 @@ def registry(
     async def startup(**indices: Any) -> None:
         shown.indices = {kind: indices[kind.plural] for kind in WATCHED}
 
-    for kind, resource in WATCHED.items():
+    for kind in WATCHED:
 
-        @kopf.index(*resource, id=kind.plural, registry=handlers)
+        @kopf.index(*_resource(kind), id=kind.plural, registry=handlers)
         async def index(body: kopf.Body, **_: Any) -> dict[str, Entry]:
             return {body.metadata["uid"]: Entry(body.metadata["resourceVersion"], body.status.get("phase", ""))}
 
-    @kopf.on.event(*WATCHED[Kind.FINE_TUNE_JOB], registry=handlers)
+    @kopf.on.event(*_resource(Kind.FINE_TUNE_JOB), registry=handlers)
     async def fine_tune_job(event: kopf.RawEvent, **_: Any) -> None:
         count(Kind.FINE_TUNE_JOB)
         metadata = event["object"]["metadata"]
@@ -129,12 +125,12 @@ def registry(
             forget(metadata["uid"])
         enqueue(Ref(Kind.FINE_TUNE_JOB, metadata["namespace"], metadata["name"]))
 
-    @kopf.on.event(*WATCHED[Kind.JOB], registry=handlers)
+    @kopf.on.event(*_resource(Kind.JOB), registry=handlers)
     async def job(event: kopf.RawEvent, **_: Any) -> None:
         count(Kind.JOB)
         _enqueue_owner(event["object"], enqueue)
 
-    @kopf.on.event(*WATCHED[Kind.POD], registry=handlers)
+    @kopf.on.event(*_resource(Kind.POD), registry=handlers)
     async def pod(event: kopf.RawEvent, **_: Any) -> None:
         count(Kind.POD)
         for listener in listeners:
@@ -179,6 +175,11 @@ async def resync(
             continue
         for ref in listed:
             enqueue_after(ref, jitter(0.0, seconds / 10))
+
+
+def _resource(kind: Kind) -> tuple[str, str, str]:
+    group, _, version = kind.api_version.rpartition("/")
+    return group, version, kind.plural
 
 
 def _enqueue_owner(body: Body, enqueue: Callable[[Ref], None]) -> None:

@@ -19,7 +19,6 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from finetune_api.contract import FIELD_MANAGER, GROUP
 from finetune_operator.apply import (
-    AlreadyExists,
     Body,
     ClusterError,
     Conflict,
@@ -27,9 +26,9 @@ from finetune_operator.apply import (
     Kind,
     Manifest,
     Ref,
-    Rejected,
     Unavailable,
 )
+from finetune_operator.apply.refusals import error_from
 
 PAGE = 500
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
@@ -55,23 +54,6 @@ class Connection:
     """`Bearer …`; None when a certificate is used."""
     certificate_file: str | None
     key_file: str | None
-
-
-def error_from(status: int, headers: Mapping[str, str], body: bytes) -> ClusterError:
-    """What an answer of 400 or above means to a caller; the text is the server's own sentence."""
-    try:
-        answer = json.loads(body)
-        message, reason = str(answer["message"]), str(answer.get("reason", ""))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        # A load balancer between us and the API server answers with pages of its own.
-        message, reason = f"HTTP {status}: {body[:200].decode(errors='replace')}", ""
-    if status == HTTPStatus.CONFLICT:
-        return AlreadyExists(message) if reason == "AlreadyExists" else Conflict(message)
-    retried = (HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GONE, HTTPStatus.TOO_MANY_REQUESTS)
-    if status in retried or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        seconds = headers.get("Retry-After", "")
-        return Unavailable(message, retry_after=float(seconds) if seconds.isdecimal() else None)
-    return Rejected(message)
 
 
 class KubeCluster:
@@ -226,7 +208,7 @@ class KubeCluster:
     ) -> Sequence[dict[str, Any]]:
         query = {"limit": str(PAGE)}
         if labels:
-            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+            query["labelSelector"] = label_selector(labels)
         path = _path(kind.api_version, kind.plural, namespace)
         items: list[dict[str, Any]] = []
         while True:
@@ -280,6 +262,11 @@ class KubeCluster:
         response = await self._client.call_api(verb, url, headers, payload, _request_timeout=TIMEOUT)
         answer: bytes = await response.read()  # type: ignore[no-untyped-call]
         return response.status, response.headers, answer
+
+
+def label_selector(labels: Mapping[str, str]) -> str:
+    """All of these labels, as the API server's query parameter."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
 def _kind_of(manifest: Manifest) -> tuple[str, str]:
