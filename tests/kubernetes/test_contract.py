@@ -38,6 +38,18 @@ def test_every_example_is_accepted(path: Path, api_server: ApiServer) -> None:
         api_server.client.request("POST", _DRY_RUN, manifest.body)
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_applied_again_changes_nothing(path: Path, api_server: ApiServer, namespace: str) -> None:
+    (manifest,) = read_manifests(path).manifests
+    url = f"{FINETUNE_JOBS.path(namespace, manifest.job.metadata.name)}?fieldManager=gitops&fieldValidation=Strict"
+    created, second, third = (
+        api_server.client.request("PATCH", url, manifest.body, "application/apply-patch+yaml") for _ in range(3)
+    )
+    # The first look at a new object stores the default of its status; from then on nothing is written at all.
+    assert (second["spec"], second["metadata"]["generation"]) == (created["spec"], 1)
+    assert second == third
+
+
 @pytest.mark.parametrize("case", GOOD, ids=lambda case: case.about)
 def test_a_right_spec_is_accepted(case: Case, api_server: ApiServer) -> None:
     stored = api_server.client.request("POST", _DRY_RUN, case.manifest)
