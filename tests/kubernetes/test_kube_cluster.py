@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from cluster import ApiServer
 from cluster_client import FINETUNE_JOBS
-from finetune_operator.apply import AlreadyExists, Conflict, Event, Kind, Ref, Rejected
+from finetune_operator.apply import AlreadyExists, Conflict, Event, Kind, Manifest, Ref, Rejected
 from finetune_operator.apply.kube import PAGE, KubeCluster
 from finetune_operator.lease import NAME, Lease
 from jobs import make_body
@@ -43,9 +43,12 @@ def config_map(namespace: str, name: str = "a", **labels: str) -> dict[str, Any]
     }
 
 
-def fine_tune_job(api_server: ApiServer, namespace: str) -> dict[str, Any]:
+@pytest.fixture
+def job(api_server: ApiServer, crd: None, namespace: str) -> Iterator[Manifest]:
+    """A FineTuneJob as it was created; nobody acts on it, and nobody is to later."""
     body = make_body("triage") | {"metadata": {"name": "triage", "namespace": namespace}}
-    return api_server.client.create(FINETUNE_JOBS, body)
+    yield api_server.client.create(FINETUNE_JOBS, body)
+    api_server.client.delete(FINETUNE_JOBS, namespace, "triage")
 
 
 async def test_what_was_created_can_be_read_and_belongs_to_our_field_manager(
@@ -110,25 +113,22 @@ async def test_of_metadata_lists_nothing_but_metadata_comes(cluster: KubeCluster
 
 
 async def test_a_status_is_written_only_onto_the_version_that_was_read(
-    api_server: ApiServer, crd: None, cluster: KubeCluster, namespace: str
+    cluster: KubeCluster, namespace: str, job: Manifest
 ) -> None:
     ref = Ref(Kind.FINE_TUNE_JOB, namespace, "triage")
-    created = fine_tune_job(api_server, namespace)
-    version = created["metadata"]["resourceVersion"]
+    version = job["metadata"]["resourceVersion"]
     written = await cluster.write_status(ref, {"observedGeneration": 1, "phase": "Pending"}, resource_version=version)
     assert written["status"] == {"observedGeneration": 1, "phase": "Pending"}
-    assert written["spec"] == created["spec"]
-    assert written["metadata"]["generation"] == created["metadata"]["generation"]
+    assert written["spec"] == job["spec"]
+    assert written["metadata"]["generation"] == job["metadata"]["generation"]
     with pytest.raises(Conflict, match="the object has been modified"):
         await cluster.write_status(ref, {"observedGeneration": 1}, resource_version=version)
     assert await cluster.get(ref) == written
 
 
-async def test_a_status_that_breaks_the_schema_is_refused(
-    api_server: ApiServer, crd: None, cluster: KubeCluster, namespace: str
-) -> None:
+async def test_a_status_that_breaks_the_schema_is_refused(cluster: KubeCluster, namespace: str, job: Manifest) -> None:
     ref = Ref(Kind.FINE_TUNE_JOB, namespace, "triage")
-    version = fine_tune_job(api_server, namespace)["metadata"]["resourceVersion"]
+    version = job["metadata"]["resourceVersion"]
     with pytest.raises(Rejected, match=r"status\.phase"):
         await cluster.write_status(ref, {"observedGeneration": 1, "phase": "Happy"}, resource_version=version)
 
@@ -139,10 +139,9 @@ async def test_the_status_of_a_job_that_is_gone_is_a_conflict(crd: None, cluster
 
 
 async def test_kubectl_describe_shows_our_events(
-    api_server: ApiServer, crd: None, cluster: KubeCluster, namespace: str
+    api_server: ApiServer, cluster: KubeCluster, namespace: str, job: Manifest
 ) -> None:
-    about = fine_tune_job(api_server, namespace)
-    await cluster.post_event(about, Event(type="Warning", reason="OutOfMemory", message="ü" * 3000))
+    await cluster.post_event(job, Event(type="Warning", reason="OutOfMemory", message="ü" * 3000))
     described = api_server.kubectl("describe", "ftj", "triage", f"--namespace={namespace}").stdout
     line = next(line for line in described.splitlines() if "OutOfMemory" in line)
     assert line.split()[:2] == ["Warning", "OutOfMemory"]

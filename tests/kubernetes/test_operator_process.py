@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster import ApiServer
-from cluster_client import Resource, eventually
+from cluster_client import FINETUNE_JOBS, Resource, eventually
 from cluster_job import ClusterJob
 from cluster_operator import Operator
 
@@ -32,6 +32,12 @@ def make(api_server: ApiServer, crd: None, namespace: str) -> Iterator[Make]:
     yield operator
     for each in made:
         each.kill()
+    forget_jobs(api_server, namespace)
+
+
+def forget_jobs(api_server: ApiServer, namespace: str) -> None:
+    """Or the operator of later tests would run them, on nodes that are not endless."""
+    api_server.client.request("DELETE", FINETUNE_JOBS.path(namespace))
 
 
 def holder(api_server: ApiServer, namespace: str) -> str | None:
@@ -97,6 +103,7 @@ def test_what_happens_outside_its_namespaces_is_none_of_its_business(
     ours.create({})
     eventually(lambda: ours.status.start_time)
     assert theirs.status.observed_generation == -1
+    forget_jobs(api_server, theirs.namespace)
 
 
 def test_a_second_one_waits_alive_but_not_ready_and_takes_over_when_the_first_leaves(
