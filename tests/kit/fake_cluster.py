@@ -78,6 +78,10 @@ class FakeCluster:
     async def post_event(self, about: Body, event: Event) -> None:
         self.events.append(event)
 
+    def kill_after(self, writes: int, moment: str) -> None:
+        """The operator is killed around the write that follows so many others from now."""
+        self.kill_at = (self._calls + writes, moment)
+
     # What others than the operator do.
 
     def add(self, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,12 @@ def ended(index: int, code: int, *, reason: str | None = None, at: float = 10, *
     return a_pod(index, **{"stopped": True, "running": False, "end": end, **overrides})
 
 
+def words(index: int, code: int, result: Result, **overrides: Any) -> PodObserved:
+    """A pod that exited with these last words."""
+    end = End(exit_code=code, out_of_memory=False, result=result, finish_time=ago(10))
+    return a_pod(index, **{"stopped": True, "running": False, "end": end, **overrides})
+
+
 def waiting(index: int = 0, **overrides: Any) -> PodObserved:
     """A pod that does not run yet."""
     return a_pod(index, **{"running": False, **overrides})

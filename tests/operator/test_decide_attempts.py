@@ -76,9 +76,29 @@ def test_the_end_of_an_attempt_is_written_down() -> None:
     status = attempts.closed(a_fine_tune_job(), end, NOW)
     assert status.open_attempt is None
     assert status.attempts[0] == an_attempt(
-        finish_time=NOW, cause=Cause.CRASHED, counted=True, exit_code=139, node="node-1", checkpoint_step=40
+        finish_time=NOW,
+        cause=Cause.CRASHED,
+        message="a bug",
+        counted=True,
+        exit_code=139,
+        node="node-1",
+        checkpoint_step=40,
     )
     assert status.restart_times == (NOW,)
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "told"),
+    [
+        ("evicted", "spec.workers.resources.scratch", "evicted (spec.workers.resources.scratch)"),
+        ("spec.data is bad", "spec.data", "spec.data is bad"),
+        ("x" * 1024, "spec.data", "x" * 179 + "… (spec.data)"),
+        ("x" * 1024, None, "x" * 191 + "…"),
+    ],
+)
+def test_the_end_of_an_attempt_tells_what_to_change(message: str, field: str | None, told: str) -> None:
+    end = Ending(cause=Cause.EVICTED, failure=Failure(reason="Evicted", message=message, field=field))
+    assert attempts.closed(a_fine_tune_job(), end, NOW).attempts[0].message == told
 
 
 def test_failures_leave_the_window() -> None:

@@ -49,7 +49,7 @@ def test_a_condition_of_which_nothing_is_said_stays() -> None:
 
 
 def test_long_messages_are_cut() -> None:
-    assert len(merged((), State(FALSE, "Refused", "x" * 5000)).message) == 320
+    assert len(merged((), State(FALSE, "Refused", "x" * 5000)).message) == 256
 
 
 def test_finished_is_what_the_condition_says() -> None:

@@ -148,6 +148,20 @@ async def test_an_attempt_begins_only_when_all_pods_of_the_last_are_gone() -> No
     assert TRAIN_2 in world.names(Kind.JOB)
 
 
+async def test_a_job_that_is_resumed_at_once_waits_for_its_own_old_pods() -> None:
+    world = await training()
+    world.nodes.slow_to_stop = {f"{TRAIN_1}-0"}
+    world.edit(suspend=True)
+    await world.rest()
+    world.edit(suspend=False)
+    await world.rest()
+    assert world.names(Kind.JOB) == [PREPARE_1, TRAIN_1]
+    assert world.condition("Running") == ("False", "Stopping")
+    world.nodes.slow_to_stop.clear()
+    await world.rest()
+    assert world.names(Kind.JOB) == [PREPARE_1, TRAIN_2]
+
+
 async def test_a_pod_that_does_not_stop_is_deleted_by_force_30_s_past_its_grace() -> None:
     world = await training()
     world.nodes.slow_to_stop.add(f"{TRAIN_1}-0")
@@ -484,6 +498,13 @@ async def test_the_queue_deadline_ends_the_job() -> None:
     await world.rest_over(300)
     assert world.condition("Stalled") == ("True", "QueueDeadline")
     assert world.names(Kind.JOB) == []
+
+
+async def test_what_was_remembered_of_a_finished_job_is_forgotten() -> None:
+    world = await training()
+    world.nodes.end_all(TRAIN_1, 0, published())
+    await world.rest()
+    assert world.memory.pods(world.job.metadata.uid) == ()
 
 
 async def test_a_finished_job_stays_as_it_ended() -> None:

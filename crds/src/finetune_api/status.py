@@ -109,6 +109,8 @@ class Attempt(Model):
     """When its end was seen."""
     cause: Cause | None = None
     """Why it ended."""
+    message: Annotated[str, Field(max_length=192)] = ""
+    """What a person should know of that, with the field that would help."""
     counted: bool = False
     """Whether it counts towards `restart.maxRestarts`."""
     exit_code: int | None = None

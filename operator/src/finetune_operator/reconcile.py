@@ -56,6 +56,8 @@ async def _look(ref: Ref, cluster: Cluster, settings: Settings, now: datetime, m
     observed = replace(observed, refusal=await _create(job, observed, cluster, settings))
     if observed.refusal is not None:
         job, body = await _decide(job, body, observed, cluster, settings, now)
+    if is_finished(job.status):
+        memory.forget(job.metadata.uid)
     return deadlines.next_look(job, observed, now)
 
 

@@ -9,6 +9,7 @@ from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob
 from finetune_api.result import Failure
 from finetune_api.status import Attempt, Cause, StageState, StageStatus, Status
+from finetune_operator.decide.conditions import shortened
 from finetune_operator.decide.failure import Ending
 from finetune_operator.decide.reasons import Reason
 from finetune_operator.decide.waiting import job_of, pods_of, runs
@@ -18,6 +19,7 @@ KEPT = 10
 FRUITLESS = 3
 """Counted train attempts in a row without a newer committed checkpoint that end the job."""
 _FIRST_DELAY, _LONGEST_DELAY = 10.0, 300.0
+_TOLD_MAX_LENGTH = 192
 _OWN_LIMITS = (Cause.OUT_OF_MEMORY, Cause.EVICTED)
 """The second in a row is no accident: the next one would end in the same way."""
 
@@ -85,6 +87,7 @@ def closed(job: FineTuneJob, ending: Ending, now: datetime) -> Status:
         update={
             "finish_time": now,
             "cause": ending.cause,
+            "message": _told(ending.failure),
             "counted": ending.counted,
             "exit_code": ending.pod.end.exit_code if ending.pod and ending.pod.end else None,
             "node": ending.pod.node if ending.pod else None,
@@ -169,6 +172,13 @@ def _fruitless(ended: list[Attempt]) -> int:
         elif attempt.counted:
             streak += 1
     return streak
+
+
+def _told(failure: Failure | None) -> str:
+    if failure is None:
+        return ""
+    field = f" ({failure.field})" if failure.field and failure.field not in failure.message else ""
+    return shortened(failure.message, _TOLD_MAX_LENGTH - len(field[:96])) + field[:96]
 
 
 def _because(reason: Reason, why: str, last: Failure, field: str) -> Failure:

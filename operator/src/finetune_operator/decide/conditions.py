@@ -10,7 +10,7 @@ from finetune_api.status import Condition, ConditionStatus, ConditionType, Statu
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 # Eight of them share 16 KiB with everything else in the status.
-MESSAGE_MAX_LENGTH = 320
+MESSAGE_MAX_LENGTH = 256
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ def _between_attempts(job: FineTuneJob, observed: Observed) -> _Situation:
         return _Situation(Phase.PENDING, Reason.PENDING, "pods of an earlier attempt are being stopped")
     last = job.status.attempts[-1]
     ended = f"attempt {last.number} of {last.stage.lower()} ended ({last.cause})"
+    ended += f": {last.message}" if last.message else ""
     if any(pod.live for pod in observed.pods):
         return _Situation(Phase.RESTARTING, Reason.STOPPING, f"{ended}; its pods are being stopped")
     at = starts_at(job)

@@ -1,0 +1,109 @@
+"""What the whole status comes to: its size at worst, and what it takes over from the pods' words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from finetune_api.contract import Stage
+from finetune_api.progress import Activity, Progress
+from finetune_api.result import Failure, Result
+from finetune_api.status import Artifacts, Cause, CheckpointStatus, Phase, Status
+from finetune_operator.decide.lifecycle import next_status
+from finetune_operator.observe import Heard, Observed
+from kwok_results import PREPARED, PUBLISHED
+from observed import (
+    NOW,
+    PREPARE_1,
+    a_fine_tune_job,
+    a_job,
+    a_pod,
+    ago,
+    an_attempt,
+    an_ended_attempt,
+    ended,
+    failed,
+    prepared_status,
+    words,
+)
+
+
+def test_what_prepare_said_is_kept_and_training_begins_in_the_same_step() -> None:
+    attempt = an_attempt(stage=Stage.PREPARE, job_name=PREPARE_1)
+    job = a_fine_tune_job(Status(start_time=ago(600), attempts=(attempt,)))
+    said = Result(stage=Stage.PREPARE, attempt=1, prepared=PREPARED)
+    complete = a_job(name=PREPARE_1, stage=Stage.PREPARE, completions=1, complete=True, finished=True)
+    status = next_status(job, Observed(jobs=(complete,), pods=(words(0, 0, said, stage=Stage.PREPARE),)), NOW)
+    assert (status.run, status.data_uri, status.data_digest) == (PREPARED.run, PREPARED.data_uri, PREPARED.data_digest)
+    assert (status.model_digest, status.data, status.resolved) == (
+        PREPARED.model_digest,
+        PREPARED.data,
+        PREPARED.resolved,
+    )
+    assert [(each.job_name, each.cause) for each in status.attempts] == [
+        (PREPARE_1, Cause.COMPLETED),
+        ("triage-5f0c1-train-1", None),
+    ]
+    assert status.phase is Phase.STARTING
+
+
+def test_what_was_published_is_kept() -> None:
+    said = Result(stage=Stage.TRAIN, attempt=1, published=PUBLISHED, checkpoint_step=300)
+    complete = a_job(complete=True, finished=True, succeeded=2)
+    status = next_status(a_fine_tune_job(), Observed(jobs=(complete,), pods=(words(0, 0, said), ended(1, 0))), NOW)
+    assert status.phase is Phase.SUCCEEDED
+    assert status.metrics == PUBLISHED.metrics
+    assert status.checkpoint == CheckpointStatus(step=300)
+    assert status.artifacts == Artifacts(
+        model_uri=PUBLISHED.model_uri,
+        report_uri=PUBLISHED.report_uri,
+        manifest_uri=PUBLISHED.manifest_uri,
+        manifest_sha256=PUBLISHED.manifest_sha256,
+    )
+
+
+def test_an_end_seen_together_with_a_cancellation_is_the_end() -> None:
+    said = Result(stage=Stage.TRAIN, attempt=1, published=PUBLISHED)
+    complete = a_job(complete=True, finished=True)
+    status = next_status(a_fine_tune_job(cancel=True), Observed(jobs=(complete,), pods=(words(0, 0, said),)), NOW)
+    assert status.phase is Phase.SUCCEEDED
+
+
+@pytest.mark.parametrize("absurd", [{"step": -5}, {"checkpoint_step": 10**9, "loss": 1e30}, {"total_steps": 0}])
+def test_progress_decides_nothing(absurd: dict[str, Any]) -> None:
+    for observed in (Observed(jobs=(a_job(),), pods=(a_pod(0), a_pod(1))), failed(ended(0, 1), ended(1, 143))):
+        progress = Progress(stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING, **absurd)
+        heard = Observed(jobs=observed.jobs, pods=observed.pods, heard=Heard(progress=progress, time=NOW))
+        without, within = (next_status(a_fine_tune_job(), each, NOW) for each in (observed, heard))
+        silent = {"progress": None, "progress_time": None, "checkpoint": None}
+        assert within.model_copy(update=silent) == without.model_copy(update=silent)
+        assert within.progress == progress
+
+
+def test_the_status_fits_16_kib_at_its_worst() -> None:
+    long = Failure(reason="R" * 64, message="m" * 1024, field="f" * 256, places=tuple("p" * 180 for _ in range(10)))
+    said_by_pod = Result(stage=Stage.TRAIN, attempt=109, failure=long)
+    assert Result.parse(json.loads(said_by_pod.encode())).failure == long
+    uri = "s3://" + "u" * 300
+    status = prepared_status(
+        *(
+            an_ended_attempt(
+                number, cause=Cause.CRASHED, message="m" * 192, node="n" * 63, exit_code=1, checkpoint_step=10**6
+            )
+            for number in range(100, 109)
+        ),
+        an_attempt(109, job_name="n" * 58, job_uid="u" * 36),
+        restart_times=tuple(ago(100 - number) for number in range(100)),
+        data_uri=uri,
+        artifacts=Artifacts(model_uri=uri, report_uri=uri, manifest_uri=uri, manifest_sha256="a" * 64),
+        metrics=PUBLISHED.metrics,
+        progress=Progress(stage=Stage.TRAIN, attempt=9, activity=Activity.TRAINING, step=1, total_steps=2, loss=1.5),
+        progress_time=NOW,
+    )
+    pods = (words(0, 66, said_by_pod, attempt=109),)
+    job = a_job(name="n" * 58, attempt=109, failing=True, finished=True)
+    said = next_status(a_fine_tune_job(status), Observed(jobs=(job,), pods=pods), NOW)
+    assert said.failure == long
+    assert len(json.dumps(said.to_json(), separators=(",", ":")).encode()) < 16 * 1024
