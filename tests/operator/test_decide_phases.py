@@ -53,7 +53,14 @@ def by_type(status: Status) -> dict[ConditionType, Condition]:
 
 SITUATIONS: dict[str, tuple[Status, Observed, dict[str, Any], Phase, str, str]] = {
     "fresh": (Status(), Observed(), {}, Phase.PENDING, "Pending", "InProgress"),
-    "prepare is decided": (Status(attempts=(PREPARING.model_copy(update={"job_uid": None}),)), Observed(), {}, Phase.PENDING, "Starting", "InProgress"),
+    "prepare is decided": (
+        Status(attempts=(PREPARING.model_copy(update={"job_uid": None}),)),
+        Observed(),
+        {},
+        Phase.PENDING,
+        "Starting",
+        "InProgress",
+    ),
     "prepare is queued": (
         Status(attempts=(PREPARING,)),
         Observed(jobs=(a_job(name=PREPARE_1, suspended=True),)),

@@ -299,6 +299,19 @@ async def test_a_job_that_somebody_deleted_is_followed_by_the_next_attempt() -> 
     assert world.names(Kind.SERVICE) == [TRAIN_2]
 
 
+async def test_a_deleted_job_is_not_made_again_beside_its_dying_pods() -> None:
+    world = await training()
+    world.nodes.slow_to_stop = {f"{TRAIN_1}-0"}
+    # In the background, as kubectl does it: the Job goes first.
+    world.cluster.remove(Ref(Kind.JOB, "ml", TRAIN_1))
+    await world.rest()
+    assert world.names(Kind.JOB) == [PREPARE_1]
+    assert world.condition("Running") == ("False", "Stopping")
+    world.nodes.slow_to_stop.clear()
+    await world.rest()
+    assert world.causes[1:] == [(TRAIN_1, Cause.DELETED), (TRAIN_2, None)]
+
+
 async def test_a_job_that_lost_its_labels_is_still_ours() -> None:
     world = await training()
     world.find(Kind.JOB, TRAIN_1)["metadata"]["labels"] = {}
@@ -498,6 +511,22 @@ async def test_the_queue_deadline_ends_the_job() -> None:
     await world.rest_over(300)
     assert world.condition("Stalled") == ("True", "QueueDeadline")
     assert world.names(Kind.JOB) == []
+
+
+async def test_the_end_is_the_same_whether_or_not_the_middle_was_seen() -> None:
+    seen = await training()
+    seen.nodes.end_all(TRAIN_1, 0, published())
+    await seen.rest()
+    unseen = FakeWorld(workers={"nodes": 2})
+    await unseen.look()
+    unseen.nodes.settle()
+    unseen.nodes.end_all(PREPARE_1, 0, prepared())
+    await unseen.look()
+    unseen.nodes.settle()
+    unseen.nodes.end_all(TRAIN_1, 0, published())
+    await unseen.look()
+    assert unseen.status == seen.status
+    assert unseen.condition("Admitted") == ("True", "NotQueued")
 
 
 async def test_what_was_remembered_of_a_finished_job_is_forgotten() -> None:

@@ -96,10 +96,13 @@ class History:
         ]
         if children:
             ref = children[number % len(children)]
-            if ref.kind is Kind.POD or number % 2:
-                self.world.cluster.doom(ref)
-            else:
-                self.world.cluster.remove(ref)
+            self.world.cluster.doom(ref)
+
+    async def delete_job(self, number: int) -> None:
+        # In the background, as kubectl does it: the Job goes before its pods.
+        jobs = [ref for ref in self.world.cluster.objects if ref.kind is Kind.JOB]
+        if jobs:
+            self.world.cluster.remove(jobs[-1])
 
     async def suspend(self, number: int) -> None:
         self.world.edit(suspend=number % 2 == 0)
@@ -170,6 +173,7 @@ ACTIONS: list[Callable[[History, int], Awaitable[None]]] = [
     History.disrupt,
     History.silence,
     History.delete_child,
+    History.delete_job,
     History.suspend,
     History.queue,
     History.pass_time,

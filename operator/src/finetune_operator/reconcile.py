@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from finetune_api.job import FineTuneJob, Metadata
 from finetune_api.status import Status
 from finetune_operator.apply import AlreadyExists, Body, Cluster, Conflict, Kind, Manifest, Ref, Rejected
-from finetune_operator.decide import cleanup, deadlines, lifecycle, phases
+from finetune_operator.decide import attempts, cleanup, deadlines, lifecycle, phases
 from finetune_operator.decide.conditions import is_finished
 from finetune_operator.decide.phases import Outcome
 from finetune_operator.decide.uris import local_uri
@@ -96,6 +96,8 @@ async def _delete(job: FineTuneJob, observed: Observed, cluster: Cluster, now: d
 
 async def _create(job: FineTuneJob, observed: Observed, cluster: Cluster, settings: Settings) -> Refusal | None:
     """The first refusal ends it: a Job without its ConfigMap would only wait."""
+    if attempts.lost_its_job(job.status, observed):
+        return None
     present = {(Kind.JOB, child.name) for child in observed.jobs}
     present |= {(child.ref.kind, child.ref.name) for child in observed.others}
     for manifest in render(job, settings):

@@ -76,6 +76,12 @@ def seen(status: Status, observed: Observed, now: datetime) -> Status:
     )
 
 
+def lost_its_job(status: Status, observed: Observed) -> bool:
+    """The open attempt's Job was there and is no more: its pods may still run, so it must not be made again."""
+    attempt = status.open_attempt
+    return attempt is not None and attempt.job_uid is not None and job_of(attempt, observed) is None
+
+
 def closed(job: FineTuneJob, ending: Ending, now: datetime) -> Status:
     """`job.status` with its open attempt, if there is one, ended."""
     status = job.status

@@ -10,8 +10,8 @@ from typing import Self
 from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob, Metadata
 from finetune_api.result import Failure
-from finetune_api.status import ConditionType, Phase, StageState, Status
-from finetune_operator.decide.attempts import stage_to_run, starts_at
+from finetune_api.status import Cause, ConditionType, Phase, StageState, Status
+from finetune_operator.decide.attempts import lost_its_job, stage_to_run, starts_at
 from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition, merge
 from finetune_operator.decide.deadlines import silent_from
 from finetune_operator.decide.reasons import Reason
@@ -67,6 +67,7 @@ def finished(job: FineTuneJob, outcome: Outcome, now: datetime) -> Status:
     said = State(TRUE, outcome.reason, outcome.message)
     denied = State(FALSE, outcome.reason, outcome.message)
     states = {
+        C.ADMITTED: _was_admitted(job),
         C.RUNNING: State(FALSE, outcome.reason),
         C.SUSPENDED: State(FALSE, Reason.NOT_SUSPENDED, "spec.suspend is false"),
         C.SUCCEEDED: said if succeeded else denied,
@@ -128,7 +129,7 @@ def _situation(job: FineTuneJob, observed: Observed, now: datetime) -> _Situatio
     child = job_of(attempt, observed)
     if child is not None and child.suspended:
         return _Situation(Phase.QUEUED, Reason.QUEUED, _queue_message(child))
-    was_deleted = child.deletion_time is not None if child else attempt.job_uid is not None
+    was_deleted = lost_its_job(status, observed) or (child is not None and child.deletion_time is not None)
     if was_deleted or (child is not None and child.failing):
         fate = "was deleted" if was_deleted else "failed"
         return _Situation(
@@ -189,6 +190,17 @@ def _admitted(job: FineTuneJob, observed: Observed) -> State:
     # Another attempt is another Workload, and it queues behind everybody else's.
     again = any(each.counted and each.stage is attempt.stage for each in job.status.attempts)
     return State(FALSE, Reason.REQUEUED_AFTER_FAILURE if again else Reason.QUEUED, _queue_message(child))
+
+
+def _was_admitted(job: FineTuneJob) -> State:
+    """At the end of a job. From what lasts, not from what this operator happened to see on the way."""
+    last = job.status.attempts[-1] if job.status.attempts else None
+    if last is not None and (last.running_time is not None or last.cause is Cause.COMPLETED):
+        queues = job.spec.scheduling
+        queue = queues.queue_name if last.stage is Stage.TRAIN else queues.prepare_queue_name
+        return State(TRUE, Reason.ADMITTED if queue else Reason.NOT_QUEUED)
+    said = condition(job.status, C.ADMITTED)
+    return State(FALSE, said.reason, said.message) if said and said.status is FALSE else State(UNKNOWN, Reason.PENDING)
 
 
 def _prepared(status: Status) -> State:
