@@ -22,7 +22,7 @@ from finetune_operator.apply import (
     Ref,
     Unavailable,
 )
-from finetune_operator.apply.kube import KubeCluster
+from finetune_operator.apply.kube import Connection, KubeCluster
 
 NOW = datetime(2026, 1, 1, 12, 30, 0, 250000, tzinfo=UTC)
 REF = Ref(Kind.JOB, "ml", "triage-train-1")
@@ -258,6 +258,21 @@ async def test_an_expired_token_is_read_anew_once(tmp_path: Path) -> None:
         assert await cluster.get(REF) == {"kind": "Job"}
         assert (await cluster.connection()).authorization == "Bearer fresh"
     assert [request.headers["authorization"] for request in server.requests] == ["Bearer secret", "Bearer fresh"]
+
+
+async def test_whoever_asks_for_the_credentials_gets_fresh_ones(tmp_path: Path) -> None:
+    cluster = await connect(tmp_path, 1)
+    assert (await cluster.connection()).authorization == "Bearer secret"
+    kubeconfig(tmp_path, 1, token="fresh")
+    assert await cluster.connection() == Connection(
+        server="http://127.0.0.1:1",
+        ca_file=None,
+        verify=True,
+        authorization="Bearer fresh",
+        certificate_file=None,
+        key_file=None,
+    )
+    await cluster.close()
 
 
 async def test_a_token_that_stays_refused_is_an_outage_and_not_the_users_fault(tmp_path: Path) -> None:

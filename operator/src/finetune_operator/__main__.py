@@ -158,9 +158,8 @@ class Operator:
         started()
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                await task
-                raise PartEnded(f"Kopf's {task.get_name()}")
+            task = done.pop()
+            raise PartEnded(f"Kopf's {task.get_name()}, by {task.exception()!r}") from task.exception()
         finally:
             await _end(tasks)
 

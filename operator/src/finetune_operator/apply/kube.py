@@ -101,7 +101,8 @@ class KubeCluster:
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def connection(self) -> Connection:
-        """The credentials as they are now; a service account's token is read anew every minute."""
+        """The credentials, read anew: they are asked for when the ones before were refused."""
+        await self._login(self._configuration)
         return Connection(
             server=self._configuration.host,
             ca_file=self._configuration.ssl_ca_cert,
