@@ -64,7 +64,8 @@ def test_every_field_can_be_set() -> None:
         for field in dataclasses.fields(Settings)
         if getattr(expected, field.name) == getattr(Settings(trainer_image="other"), field.name)
     ]
-    assert untouched == []
+    # One machine without a cluster is the command line's case, and no variable makes a cluster into one.
+    assert untouched == ["local_files"]
 
 
 @pytest.mark.parametrize(
