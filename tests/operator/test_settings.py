@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from finetune_operator.settings import PodDefaults, Settings
 
 IMAGE = {"FINETUNE_OPERATOR_TRAINER_IMAGE": "example.org/trainer@sha256:0"}

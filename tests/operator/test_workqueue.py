@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 import pytest
+
 from finetune_operator.apply import Conflict, Unavailable
 from finetune_operator.workqueue import LAST_DELAY, Backlog, WorkQueue
 
