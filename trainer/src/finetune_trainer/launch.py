@@ -31,7 +31,7 @@ from finetune_trainer.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
-_SURVIVOR_SECONDS = 10.0
+_SURVIVOR_SECONDS = 5.0
 """For a rank to notice that another has ended, and to say what it has to say."""
 _STACK_SECONDS = 1.0
 """For a rank that hangs to print where."""

@@ -74,7 +74,7 @@ def serving(latest: Callable[[], Progress | None], *, port: int, loopback: bool)
             super().server_bind()
 
     with Server(("127.0.0.1" if loopback else "", port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, name="progress", daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="progress", daemon=True)
         thread.start()
         try:
             yield server.server_port

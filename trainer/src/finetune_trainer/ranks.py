@@ -39,7 +39,7 @@ def rank_environ(pod: Pod, workers: Workers, local_rank: int, *, address: str, n
         "DS_ACCELERATOR": "cuda" if workers.gpus_per_node else "cpu",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        # Nothing is compiled; without it DeepSpeed's Muon, which is not used, imports all of inductor: 2 to 8 s a start.
+        # Nothing is compiled; without it DeepSpeed's Muon, which is not used, imports all of inductor: 2 to 8 s.
         "TORCHDYNAMO_DISABLE": "1",
     }
     if ipaddress.ip_address(address).is_loopback:
@@ -71,6 +71,8 @@ def verdict(ended: Iterable[Ended], *, attempt: int, checkpoint_step: int | None
     if result is None:
         how = f"was ended by {signal.Signals(-decisive.code).name}" if decisive.code < 0 else f"exited with {code}"
         message = f"local rank {decisive.local_rank} {how} without a word"
+        # Done means published, which is something to say.
+        code = code or 1
         result = Result(stage=Stage.TRAIN, attempt=attempt, failure=Failure(reason="Crashed", message=message))
     if result.checkpoint_step is None:
         result = result.model_copy(update={"checkpoint_step": checkpoint_step})

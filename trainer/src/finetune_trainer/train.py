@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -307,6 +308,8 @@ def _explained(error: Exception) -> Exception:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    # Notes of libraries to one another (PEFT asks transformers by an old name).
+    warnings.simplefilter("ignore", FutureWarning)
     exit_code = main(os.environ)
     sys.stdout.flush()
     sys.stderr.flush()

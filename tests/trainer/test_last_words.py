@@ -1,0 +1,46 @@
+import pytest
+
+from finetune_api.contract import ExitCode, Stage
+from finetune_api.result import Failure, Result
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.last_words import last_words
+from finetune_trainer.storage import AccessDenied, StoreUnavailable
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "failure"),
+    [
+        (
+            StageFailed(ExitCode.DIVERGED, "Diverged", "no longer finite", field="spec.training.learningRate"),
+            69,
+            Failure(reason="Diverged", message="no longer finite", field="spec.training.learningRate"),
+        ),
+        (
+            AccessDenied("s3://a/b: 403"),
+            77,
+            Failure(reason="AccessDenied", message="s3://a/b: 403", field="spec.storage.secretName"),
+        ),
+        (
+            StoreUnavailable("s3://a: timed out"),
+            75,
+            Failure(reason="StoreUnavailable", message="s3://a: timed out"),
+        ),
+        (
+            KeyError("RANK"),
+            1,
+            Failure(reason="Crashed", message="KeyError: 'RANK'"),
+        ),
+        (RuntimeError("first line\nTraceback"), 1, Failure(reason="Crashed", message="RuntimeError: first line")),
+        (RuntimeError(), 1, Failure(reason="Crashed", message="RuntimeError: no message")),
+    ],
+)
+def test_every_end_has_a_code_and_one_sentence(error, code, failure):
+    expected = Result(stage=Stage.TRAIN, attempt=3, failure=failure)
+    assert last_words(error, stage=Stage.TRAIN, attempt=3) == (code, expected)
+
+
+def test_the_longest_message_still_fits(caplog):
+    code, result = last_words(RuntimeError("x" * 10_000), stage=Stage.TRAIN, attempt=1)
+    assert code == 1
+    assert len(result.encode()) <= 3500
+    assert "x" * 10_000 in caplog.text

@@ -1,0 +1,22 @@
+from finetune_trainer.pace import Pace
+
+
+def test_nothing_is_promised_before_the_first_step():
+    pace = Pace(now=5)
+    assert (pace.tokens_per_second, pace.seconds_left(10)) == (None, None)
+
+
+def test_speed_and_time_left_come_from_the_steps_so_far():
+    pace = Pace(now=0)
+    pace.step_ended(2, 100)
+    pace.step_ended(4, 300)
+    assert pace.tokens_per_second == 100
+    assert pace.seconds_left(10) == 20
+
+
+def test_only_the_latest_steps_count():
+    pace = Pace(now=0)
+    pace.step_ended(1000, 1)
+    for step in range(20):
+        pace.step_ended(1001 + step, 10)
+    assert pace.tokens_per_second == 10
