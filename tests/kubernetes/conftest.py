@@ -75,9 +75,9 @@ def crd(api_server: ApiServer) -> None:
     api_server.apply(yaml.safe_load(_CRD.read_text()))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane) -> Iterator[Operator]:
-    """The operator, watching every namespace."""
+    """The operator, watching every namespace; gone with the module, for others' objects are none of its business."""
     operator = Operator(control_plane.api)
     try:
         operator.start()

@@ -29,7 +29,8 @@ def without(held: tuple[Stage, int]) -> dict[tuple[Stage, int], Exit]:
 
 
 def end_of(job: ClusterJob) -> tuple[Any, list[str]]:
-    """Status and children, without what two runs of the same job never share: times, places and random names."""
+    """Status and children, without what two runs of the same job never share: times, nodes and random names."""
+    uid = job.uid[:5]
 
     def comparable(value: Any) -> Any:
         if isinstance(value, dict):
@@ -40,11 +41,13 @@ def end_of(job: ClusterJob) -> tuple[Any, list[str]]:
             }
         if isinstance(value, list):
             return [comparable(item) for item in value]
-        return value.replace(uid, "UID") if isinstance(value, str) else value
+        return unnamed(value) if isinstance(value, str) else value
 
-    uid = job.uid[:5]
-    children = [re.sub(r"(?<=-\d)-[a-z0-9]{5}$", "", child.replace(uid, "UID")) for child in job.children()]
-    return comparable(job.status.to_json()), children
+    def unnamed(text: str) -> str:
+        pod_suffix, node = r"(?<=-\d)-[a-z0-9]{5}\b", r"\bnode-\d"
+        return re.sub(pod_suffix, "", re.sub(node, "NODE", text.replace(uid, "UID")))
+
+    return comparable(job.status.to_json()), [unnamed(child) for child in job.children()]
 
 
 def test_a_killed_operator_comes_to_the_same_end(
