@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,22 @@ def talk():
 
 
 def lose_a_peer():
+    try:
+        with form_gang(os.environ, gpu=False) as gang:
+            gang.barrier()
+            if gang.rank == 1:
+                os._exit(3)
+            gang.barrier()
+    except RuntimeError as error:
+        Path(os.environ["WITNESS"]).write_text(str(is_lost_peer(error)))
+
+
+def leave_late(folder: str):
     with form_gang(os.environ, gpu=False) as gang:
         gang.barrier()
-        if gang.rank == 1:
-            os._exit(3)
-        try:
-            gang.barrier()
-        except RuntimeError as error:
-            return is_lost_peer(error)
+        time.sleep(0.2 * gang.rank)
+        Path(folder, str(gang.rank)).touch()
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def listening_addresses():
@@ -44,10 +53,15 @@ def test_values_of_any_length_are_gathered_broadcast_and_summed(preloaded):
     assert preloaded.run(talk, world_size=3) == [answer] * 3
 
 
-def test_a_dead_rank_is_told_apart_from_an_own_mistake(preloaded):
+def test_a_dead_rank_is_told_apart_from_an_own_mistake(preloaded, tmp_path):
     with pytest.raises(AssertionError, match="rank 1"):
-        preloaded.run(lose_a_peer, world_size=2)
+        preloaded.run(lose_a_peer, world_size=2, environ={"WITNESS": str(tmp_path / "witness")})
+    assert (tmp_path / "witness").read_text() == "True"
     assert not is_lost_peer(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_nobody_leaves_before_all_are_done(preloaded, tmp_path):
+    assert preloaded.run(leave_late, world_size=3, folder=str(tmp_path)) == [["0", "1", "2"]] * 3
 
 
 def test_the_rendezvous_listens_on_its_own_address_only(preloaded):

@@ -7,7 +7,7 @@ from finetune_api.result import Failure
 
 
 class StageFailed(Exception):
-    """Ends the stage with this exit code; the Failure becomes its Result. Raised `from` the cause where there is one."""
+    """Ends the stage with this exit code; the Failure becomes its Result. Raised `from` its cause if it has one."""
 
     def __init__(
         self,
