@@ -2,6 +2,9 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from finetune_trainer.packing import (
     WINDOW,
     Batch,
@@ -12,8 +15,6 @@ from finetune_trainer.packing import (
     num_steps,
     pack_epoch,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=200).map(lambda values: np.array(values, dtype=np.int32))
 SEEDS = st.integers(0, 2**31 - 1)

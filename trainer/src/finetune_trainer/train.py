@@ -11,10 +11,8 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
 import torch
 
 from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
@@ -27,16 +25,16 @@ from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.engine import Division, make_engine
-from finetune_trainer.evaluate import answers, evaluated_rows, mean_loss
+from finetune_trainer.examiner import Examiner
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
-from finetune_trainer.history import History, Sample
+from finetune_trainer.history import History
 from finetune_trainer.last_words import last_words
 from finetune_trainer.loop import Course, Surroundings, train
-from finetune_trainer.model import Adapter, CausalLanguageModel, load_model
+from finetune_trainer.model import Adapter, load_model
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
-from finetune_trainer.prepared import Documents, open_split
+from finetune_trainer.prepared import open_split
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.publish.model import publish
@@ -44,7 +42,6 @@ from finetune_trainer.ranks import rank_folder
 from finetune_trainer.reporting import Reporter
 from finetune_trainer.stopping import StopSignal
 from finetune_trainer.storage import Storage, open_storage
-from finetune_trainer.tokenizers import ChatTokenizer
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -114,7 +111,7 @@ def run_rank(
         done, history = (loaded[0], History.parse(loaded[1])) if loaded else (0, History())
 
         tokenizer = tokenizers.load(here.model)
-        examiner = Examiner(spec, gang, model, tokenizer, reporter, division.micro_batch_size)
+        examiner = Examiner(spec, gang, model, tokenizer, reporter.beat, division.micro_batch_size)
         validation, test = open_split(here.data, "validation"), open_split(here.data, "test")
         reporter.say(
             Activity.EVALUATING,
@@ -178,63 +175,6 @@ def run_rank(
             if not all(gang.gather(published is not None)) or published is None:
                 raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
         return published
-
-
-@dataclass(frozen=True)
-class Examiner:
-    """Measures the model as it stands. Every method is collective."""
-
-    spec: Spec
-    gang: Gang
-    model: CausalLanguageModel
-    tokenizer: ChatTokenizer
-    reporter: Reporter
-    micro_batch_size: int
-
-    def loss(self, documents: Documents) -> float | None:
-        """Nats per trained token of a split, None when it is empty."""
-        rows = evaluated_rows(
-            documents,
-            sequence_length=self.spec.training.sequence_length,
-            max_rows=self.spec.evaluation.max_rows,
-        )
-        return mean_loss(
-            self.model,
-            self.gang,
-            documents,
-            rows,
-            micro_batch_size=self.micro_batch_size,
-            beat=self.reporter.beat,
-        )
-
-    def samples(self, documents: Documents) -> tuple[Sample, ...]:
-        """What the model answers to the first rows of a split."""
-        chosen = self._chosen(documents)
-        texts = [documents.texts(index) for index in chosen]
-        return tuple(
-            Sample(prompt=text.prompt, expected=text.answer, before=answer)
-            for text, answer in zip(texts, self._answers(documents, chosen), strict=True)
-        )
-
-    def answered(self, samples: tuple[Sample, ...], documents: Documents) -> tuple[Sample, ...]:
-        """The same samples with what the model answers now."""
-        after = self._answers(documents, self._chosen(documents))
-        return tuple(sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, after, strict=True))
-
-    def _chosen(self, documents: Documents) -> list[int]:
-        _, first = np.unique(documents.rows, return_index=True)
-        return [int(index) for index in first[: self.spec.evaluation.generate_rows]]
-
-    def _answers(self, documents: Documents, chosen: list[int]) -> list[str]:
-        ids = answers(
-            self.model,
-            self.gang,
-            [documents.prompt(index) for index in chosen],
-            max_new_tokens=self.spec.evaluation.max_new_tokens,
-            eos_id=self.tokenizer.eos_id,
-            beat=self.reporter.beat,
-        )
-        return [self.tokenizer.decode(answer) for answer in ids]
 
 
 def _read_published(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published | None:
