@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from finetune_api.contract import Stage
+from finetune_api.measured import Measured
 from finetune_api.model import Model
 
 
@@ -29,13 +30,13 @@ class Progress(Model):
     step: int | None = None
     """Train: optimizer steps done, those of earlier attempts included."""
     total_steps: int | None = None
-    epoch: float | None = None
-    loss: float | None = None
+    epoch: Measured = None
+    loss: Measured = None
     """Of the last step's global batch."""
-    validation_loss: float | None = None
+    validation_loss: Measured = None
     """The latest."""
-    learning_rate: float | None = None
-    tokens_per_second: float | None = None
+    learning_rate: Measured = None
+    tokens_per_second: Measured = None
     """Trained and untrained tokens without padding, over all workers."""
     seconds_left: int | None = None
     checkpoint_step: int | None = None

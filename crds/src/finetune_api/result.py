@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finetune_api.contract import RESULT_MAX_BYTES, Stage
+from finetune_api.measured import Measured
 from finetune_api.model import Model
 from finetune_api.spec import Precision
 
@@ -81,11 +82,11 @@ class Prepared(Model):
 class Metrics(Model):
     """Losses in nats per trained token, over the whole split (at most `evaluation.maxRows` rows)."""
 
-    base_test_loss: float | None = None
+    base_test_loss: Measured = None
     """Of the base model, before training."""
-    test_loss: float | None = None
-    validation_loss: float | None = None
-    train_loss: float | None = None
+    test_loss: Measured = None
+    validation_loss: Measured = None
+    train_loss: Measured = None
     """Of the last optimizer step."""
 
 

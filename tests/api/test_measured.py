@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from finetune_api.contract import Stage
+from finetune_api.progress import Activity, Progress
+from finetune_api.result import Metrics
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_what_json_cannot_write_is_not_said(loss: float) -> None:
+    assert Metrics(test_loss=loss, train_loss=1.5).to_json() == {"trainLoss": 1.5}
+
+
+def test_an_overflowing_number_of_a_foreign_trainer_does_not_reach_a_status() -> None:
+    words = '{"stage": "Train", "attempt": 1, "activity": "Training", "loss": NaN, "tokensPerSecond": 1e999}'
+    assert Progress.model_validate_json(words, by_alias=True, by_name=False) == Progress(
+        stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING
+    )
