@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from finetune_operator.apply import AlreadyExists, Body, Conflict, Kind, Manifest, Ref
@@ -113,17 +113,16 @@ class Objects:
         return self.replace(body)
 
     def mark_deleted(self, body: Manifest, *, grace_seconds: int) -> None:
-        """Set the deletion timestamp, and for a pod its grace; of two graces the shorter counts."""
+        """Set the deletion timestamp, of a pod to the end of its grace; of two graces the shorter counts."""
         metadata = body["metadata"]
-        is_pod = kind_of(body) is Kind.POD
-        if "deletionTimestamp" not in metadata:
-            metadata["deletionTimestamp"] = timestamp(self._clock())
-            if is_pod:
+        if kind_of(body) is Kind.POD:
+            grace_seconds = min(grace_seconds, metadata.get("deletionGracePeriodSeconds", grace_seconds))
+            if grace_seconds != metadata.get("deletionGracePeriodSeconds"):
                 metadata["deletionGracePeriodSeconds"] = grace_seconds
-            else:
-                metadata["finalizers"] = [*metadata.get("finalizers", ()), FOREGROUND]
-        elif is_pod:
-            metadata["deletionGracePeriodSeconds"] = min(metadata["deletionGracePeriodSeconds"], grace_seconds)
+                metadata["deletionTimestamp"] = timestamp(self._clock() + timedelta(seconds=grace_seconds))
+        elif "deletionTimestamp" not in metadata:
+            metadata["deletionTimestamp"] = timestamp(self._clock())
+            metadata["finalizers"] = [*metadata.get("finalizers", ()), FOREGROUND]
         self.replace(body)
 
     def remove(self, ref: Ref) -> None:
