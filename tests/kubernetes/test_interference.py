@@ -90,6 +90,20 @@ def test_a_suspended_job_holds_no_pod_and_resumes_in_a_new_attempt(job: ClusterJ
     assert ends(job) == [(Cause.SUSPENDED, False), (Cause.COMPLETED, False)]
 
 
+def test_a_gang_that_its_queue_takes_back_waits_and_goes_on_in_the_same_job(job: ClusterJob) -> None:
+    job.create(PREPARED, workers={"nodes": 2}, restart={"maxRestarts": 0})
+    name = job.wait(Phase.TRAINING).attempts[-1].job_name
+    # What Kueue does to evict: it suspends the Job, whose controller deletes the pods and counts no failure.
+    job.client.patch(JOBS, job.namespace, name, {"spec": {"suspend": True}})
+    job.wait(Phase.QUEUED)
+    eventually(lambda: job.pods(Stage.TRAIN, 1) == [])
+    job.client.patch(JOBS, job.namespace, name, {"spec": {"suspend": False}})
+    job.wait(Phase.TRAINING)
+    job.end_pods(Stage.TRAIN, 1, published())
+    job.wait(Phase.SUCCEEDED)
+    assert ends(job) == [(Cause.COMPLETED, False)]
+
+
 def test_a_replaced_job_starts_afresh_while_the_old_one_still_terminates(
     control_plane: ControlPlane, job: ClusterJob
 ) -> None:
