@@ -77,6 +77,14 @@ def test_what_ran_before_its_queue_stopped_it_starts_anew() -> None:
     assert deadlines.start_expired(job, STARTS, NOW) is not None
 
 
+@pytest.mark.parametrize("stopping", [{"failing": True}, {"deletion_time": NOW}])
+def test_what_is_being_stopped_is_not_late(stopping: dict[str, Any]) -> None:
+    job = a_starting_job(deadlines={"startSeconds": 60})
+    assert deadlines.start_expired(job, STARTS, NOW) is not None
+    observed = Observed(jobs=(a_job(**stopping),), pods=(a_pod(0, deletion_time=ago(-60)),))
+    assert deadlines.start_expired(job, observed, NOW) is None
+
+
 @pytest.mark.parametrize(
     ("job", "observed", "seconds"),
     [

@@ -100,14 +100,14 @@ def _queued_until(job: FineTuneJob, observed: Observed) -> datetime | None:
 
 
 def _start_until(job: FineTuneJob, observed: Observed) -> datetime | None:
-    attempt = job.status.open_attempt
+    attempt, child = job.status.open_attempt, _open_job(job, observed)
     if attempt is None or job.spec.suspend or job.spec.cancel:
         return None
-    since = _admitted_at(job.status, attempt, _open_job(job, observed))
-    child = _open_job(job, observed)
-    if since is None or (child is not None and runs(child, pods_of(attempt, observed))):
+    # Of a Job that is being stopped some pods are gone before the others: late is not what it is.
+    if child is not None and (child.failing or child.deletion_time or runs(child, pods_of(attempt, observed))):
         return None
-    if attempt.running_time is not None and attempt.running_time >= since:
+    since = _admitted_at(job.status, attempt, child)
+    if since is None or (attempt.running_time is not None and attempt.running_time >= since):
         return None
     return since + timedelta(seconds=job.spec.deadlines.start_seconds)
 
