@@ -11,7 +11,7 @@ from fake_world import PREPARE_1, SETTINGS, TRAIN_1, TRAIN_2, TRAIN_3, FakeWorld
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.progress import Activity, Progress
 from finetune_api.result import Failure, Result
-from finetune_api.status import Cause, Phase
+from finetune_api.status import Cause, Phase, Status
 from finetune_operator.apply import Kind, Ref, Rejected, Unavailable
 from kwok_results import PREPARED, PUBLISHED
 
@@ -623,6 +623,16 @@ async def test_a_spec_that_cannot_be_read_is_said_and_leaves_running_pods_alone(
     assert world.condition("Stalled")[0] == "False"
     assert world.status.failure is None
     assert world.status.phase is Phase.TRAINING
+
+
+async def test_a_finished_job_stays_as_it_ended_when_an_operator_cannot_read_its_spec_any_more() -> None:
+    world = await training()
+    world.nodes.end_all(TRAIN_1, 0, published())
+    await world.rest()
+    ended = world.status
+    world.edit(task={"type": "Telepathy"})
+    await world.rest()
+    assert Status.parse(world.cluster.objects[world.ref]["status"]) == ended
 
 
 async def test_files_of_one_machine_are_refused_on_a_cluster() -> None:

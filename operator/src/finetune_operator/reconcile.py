@@ -48,7 +48,8 @@ async def _look(ref: Ref, cluster: Cluster, settings: Settings, now: datetime, m
         job = FineTuneJob.observed(body)
     except ValidationError as error:
         before = Status.parse(body.get("status", {}), ignore_unknown=True)
-        await _write(body, before, phases.invalid(metadata, before, unreadable(error), now), cluster)
+        if not is_finished(before):
+            await _write(body, before, phases.invalid(metadata, before, unreadable(error), now), cluster)
         return None
     observed = await observe(job, cluster, memory)
     job, body = await _decide(job, body, observed, cluster, settings, now)
