@@ -184,6 +184,27 @@ async def test_without_renewal_the_holder_gives_up_before_another_may_start() ->
     assert GIVE_UP_SECONDS <= server.seconds < DURATION
 
 
+async def test_the_time_that_a_late_answer_took_counts_too() -> None:
+    server = Server()
+    lease = server.candidate("a")
+    await lease.acquire()
+    replace = server.replace_lease
+
+    async def late(manifest: Manifest) -> Body:
+        nonlocal written_at
+        answer = await replace(manifest)
+        written_at = server.seconds
+        server.seconds += 14
+        server.up = False
+        return answer
+
+    written_at = 0.0
+    server.replace_lease = late  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost, match="not renewed"):
+        await lease.hold()
+    assert server.seconds - written_at < DURATION
+
+
 async def test_a_short_outage_and_a_conflicting_edit_are_survived() -> None:
     server = Server()
     lease = server.candidate("a")

@@ -123,12 +123,14 @@ class Operator:
         )
 
     async def act(self, started: Callable[[], None]) -> None:
-        """Wait for the lease, then work. `started` is called when Kopf has taken the signals for itself.
+        """Wait for permissions and for the lease, then work.
 
+        `started` is called when Kopf has taken the signals for itself.
         Raises whatever ended the first part that ended.
         """
-        await self.lease.acquire()
+        # In this order, for the lease is renewed only once everything else runs.
         await self._listing.wait_until_allowed()
+        await self.lease.acquire()
         async with asyncio.TaskGroup() as group:
             for name, part in {
                 "lease": self.lease.hold(),
@@ -151,7 +153,7 @@ class Operator:
                 count=self._metrics.event,
                 connection=self._cluster.connection,
             ),
-            settings=kopf_settings(self._settings),
+            settings=kopf_settings(),
             namespaces=namespaces,
             clusterwide=not namespaces,
         )

@@ -80,8 +80,10 @@ class Lease:
         renewed = self.clock()
         while True:
             await self.sleep(RENEW_SECONDS)
+            # Another counts from the write, of which the answer may have been long under way.
+            asked = self.clock()
             try:
-                async with asyncio.timeout(max(RENEW_SECONDS, GIVE_UP_SECONDS - (self.clock() - renewed))):
+                async with asyncio.timeout(max(RENEW_SECONDS, GIVE_UP_SECONDS - (asked - renewed))):
                     holder = await self._try()
             except (ClusterError, TimeoutError) as error:
                 if self.clock() - renewed >= GIVE_UP_SECONDS:
@@ -92,7 +94,7 @@ class Lease:
             if holder != self.identity:
                 self.held = False
                 raise LeaseLost(f"taken by {holder}")
-            renewed = self.clock()
+            renewed = asked
 
     async def release(self) -> None:
         """Let another take over at once; best effort."""
