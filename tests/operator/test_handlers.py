@@ -12,35 +12,29 @@ import pytest
 from finetune_operator.apply import Body, Kind, Ref, Unavailable
 from finetune_operator.apply.kube import Connection
 from finetune_operator.handlers import Shown, connection_info, kopf_settings, registry, resync
-from finetune_operator.settings import Settings
 from jobs import make_body
 
 
-def settings(**values: Any) -> Settings:
-    return Settings(trainer_image="trainer:1", **values)
-
-
 def test_kopf_writes_nothing_and_follows_nobody() -> None:
-    tuned = kopf_settings(settings())
+    tuned = kopf_settings()
     assert tuned.peering.standalone
     assert not tuned.posting.enabled
 
 
 def test_only_our_jobs_and_pods_are_streamed() -> None:
-    selectors = kopf_settings(settings()).watching.label_selectors
+    selectors = kopf_settings().watching.label_selectors
     assert {(each.group, each.version, each.any_name): selector for each, selector in selectors.items()} == {
         ("batch", "v1", "jobs"): "finetune.dev/managed=true",
         ("", "v1", "pods"): "finetune.dev/managed=true",
     }
 
 
-def test_whoever_may_only_see_some_namespaces_need_not_see_crds() -> None:
-    assert kopf_settings(settings(namespaces=("ml",))).scanning.disabled
-    assert not kopf_settings(settings()).scanning.disabled
+def test_nobody_elses_crds_are_streamed() -> None:
+    assert kopf_settings().scanning.disabled
 
 
 def test_no_request_waits_for_minutes() -> None:
-    tuned = kopf_settings(settings())
+    tuned = kopf_settings()
     assert (tuned.networking.connect_timeout, tuned.networking.request_timeout) == (5, 30)
     assert tuned.networking.enforce_retry_after
     assert (tuned.watching.server_timeout, tuned.watching.client_timeout) == (300, 310)

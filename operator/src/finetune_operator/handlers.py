@@ -19,7 +19,6 @@ from finetune_api.contract import LABEL_JOB
 from finetune_operator.apply import Body, ClusterError, Kind, Ref
 from finetune_operator.apply.kube import Connection
 from finetune_operator.listing import WATCHED
-from finetune_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class Listener(Protocol):
     def pod_gone(self, pod: Body) -> None: ...
 
 
-def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
+def kopf_settings() -> kopf.OperatorSettings:
     """Kopf as a watcher and nothing else: standalone, silent towards the cluster, quick to notice and to leave."""
     tuned = kopf.OperatorSettings()
     tuned.peering.standalone = True
@@ -70,8 +69,8 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     # A limit below the number of objects would stop the first listing for ever.
     tuned.queueing.worker_limit = None
     tuned.queueing.exit_timeout = 0.5
-    # Otherwise CRDs and namespaces must be readable in the whole cluster.
-    tuned.scanning.disabled = bool(settings.namespaces)
+    # Otherwise every CRD of the cluster is streamed to us; ours is there, for its objects could be listed.
+    tuned.scanning.disabled = True
     tuned.process.ultimate_exiting_timeout = 25
     tuned.networking.request_timeout = 30
     tuned.networking.connect_timeout = 5
