@@ -82,12 +82,10 @@ class KubeCluster:
 
         async def login(configuration: Configuration) -> None:
             if not environ.get("KUBECONFIG") and environ.get("KUBERNETES_SERVICE_HOST"):
-                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                load_incluster_config(client_configuration=configuration)
                 return
             path = environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-            await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=path, client_configuration=configuration, persist_config=False
-            )
+            await load_kube_config(config_file=path, client_configuration=configuration, persist_config=False)
 
         configuration = Configuration()
         try:
@@ -98,7 +96,7 @@ class KubeCluster:
         return cls(configuration, login=login, now=now, identity=identity)
 
     async def close(self) -> None:
-        await self._client.close()  # type: ignore[no-untyped-call]
+        await self._client.close()
 
     async def connection(self) -> Connection:
         """The credentials, read anew: they are asked for when the ones before were refused."""
@@ -261,7 +259,7 @@ class KubeCluster:
             auth_settings=["BearerToken"],
         )
         response = await self._client.call_api(verb, url, headers, payload, _request_timeout=TIMEOUT)
-        answer: bytes = await response.read()  # type: ignore[no-untyped-call]
+        answer: bytes = await response.read()
         return response.status, response.headers, answer
 
 
