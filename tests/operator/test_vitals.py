@@ -15,6 +15,7 @@ from finetune_operator.vitals import (
     RECHECK_SECONDS,
     UNSEEN_MAX,
     WORK_MAX,
+    Comparison,
     Readings,
     Unseen,
     Versions,
@@ -28,7 +29,7 @@ def readings(*, last_beat: float = 1000.0, longest_work: float = 0.0, **owed: di
     return Readings(
         last_beat=last_beat,
         longest_work=longest_work,
-        unseen={Kind[name.upper()]: each for name, each in owed.items()},
+        compared={Kind[name.upper()]: Comparison(1000.0, each) for name, each in owed.items()},
     )
 
 
@@ -150,7 +151,16 @@ async def test_a_dead_watch_is_noticed_within_a_minute_of_the_check() -> None:
     world.listed = {"1": "7"}
     await world.check(5)
     assert world.slept == [RECHECK_SECONDS] * 5
-    assert world.complaints() == ["the watch of jobs is dead: 1 objects not seen for 50 s"]
+    assert world.complaints() == ["the watch of jobs is dead: 1 objects not seen for 40 s"]
+
+
+async def test_what_is_owed_does_not_age_while_the_api_server_takes_its_time() -> None:
+    world = World()
+    await world.vitals.compare()
+    world.listed = {"1": "7"}
+    await world.check(1)
+    world.now += 10 * UNSEEN_MAX
+    assert world.complaints() == []
 
 
 async def test_before_everything_was_shown_once_it_is_looked_at_every_second() -> None:

@@ -53,6 +53,20 @@ def unseen(listed: Versions, shown: Versions, before: Mapping[str, Unseen], *, n
     return owed
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Of one watch with what the API server lists."""
+
+    time: float
+    """When the answer came. Nothing ages while the next one is awaited: a slow API server is no dead watch."""
+    owed: Mapping[str, Unseen]
+
+    @property
+    def age(self) -> float:
+        """For how long something was owed."""
+        return max((self.time - each.since for each in self.owed.values()), default=0.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Readings:
     """Taken at the moment of the question; times in seconds of one monotonic clock."""
@@ -61,7 +75,8 @@ class Readings:
     """When the event loop was last seen to turn."""
     longest_work: float
     """For how long the slowest reconcile has been going on."""
-    unseen: Mapping[Kind, Mapping[str, Unseen]]
+    compared: Mapping[Kind, Comparison]
+    """The last comparison of each watch."""
 
 
 def complaints(readings: Readings, *, now: float) -> list[str]:
@@ -72,10 +87,9 @@ def complaints(readings: Readings, *, now: float) -> list[str]:
         found.append(f"the event loop was blocked for {lag:.0f} s")
     if readings.longest_work > WORK_MAX:
         found.append(f"a reconcile has been going on for {readings.longest_work:.0f} s")
-    for kind, owed in readings.unseen.items():
-        age = max((now - each.since for each in owed.values()), default=0.0)
-        if age > UNSEEN_MAX:
-            found.append(f"the watch of {kind.plural} is dead: {len(owed)} objects not seen for {age:.0f} s")
+    for kind, last in readings.compared.items():
+        if last.age > UNSEEN_MAX:
+            found.append(f"the watch of {kind.plural} is dead: {len(last.owed)} objects not seen for {last.age:.0f} s")
     return found
 
 
@@ -98,13 +112,13 @@ class Vitals:
     ghosts: frozenset[str] = field(default=frozenset(), init=False)
     """uids that the watch still shows and the API server does not list: deleted while the watch was interrupted."""
     _last_beat: float = field(default=0.0, init=False)
-    _unseen: dict[Kind, dict[str, Unseen]] = field(default_factory=dict, init=False)
+    _compared: dict[Kind, Comparison] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._last_beat = self.clock()
 
     def readings(self) -> Readings:
-        return Readings(last_beat=self._last_beat, longest_work=self.longest_work(), unseen=self._unseen)
+        return Readings(last_beat=self._last_beat, longest_work=self.longest_work(), compared=self._compared)
 
     def complaints(self) -> list[str]:
         return complaints(self.readings(), now=self.clock())
@@ -124,7 +138,7 @@ class Vitals:
             except ClusterError as error:
                 # Starting anew would not bring the API server back, so nothing is held against the watches.
                 logger.warning("the API server cannot be asked for what the watches should show: %s", error)
-                self._unseen.clear()
+                self._compared.clear()
                 reachable = False
                 await self.sleep(RECHECK_SECONDS)
                 continue
@@ -138,12 +152,16 @@ class Vitals:
             known = set(self.shown_versions(kind))
             listed = await self.list_versions(kind)
             shown = self.shown_versions(kind)
-            self._unseen[kind] = unseen(listed, shown, self._unseen.get(kind, {}), now=self.clock())
+            now, last = self.clock(), self._compared.get(kind)
+            self._compared[kind] = Comparison(now, unseen(listed, shown, last.owed if last else {}, now=now))
             ghosts |= known - listed.keys()
         self.ghosts = frozenset(ghosts)
-        self.populated = self.populated or not any(self._unseen.values())
+        self.populated = self.populated or not self._owes()
 
     def _pause(self) -> float:
         if not self.populated:
             return BEAT_SECONDS
-        return RECHECK_SECONDS if any(self._unseen.values()) else CHECK_SECONDS
+        return RECHECK_SECONDS if self._owes() else CHECK_SECONDS
+
+    def _owes(self) -> bool:
+        return any(last.owed for last in self._compared.values())
