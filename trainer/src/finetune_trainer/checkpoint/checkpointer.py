@@ -110,6 +110,7 @@ class Checkpointer:
             self._run.forget(tuple(corrupt))
         if found is None:
             return None
+        log.info("resumed from step %d, saved under epoch %d", found.step, found.epoch)
         self._committed_step = found.step
         return found.step, found.state
 

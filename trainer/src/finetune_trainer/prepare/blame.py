@@ -7,16 +7,18 @@ from contextlib import contextmanager
 
 from finetune_api.contract import ExitCode
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.storage import AccessDenied, NotFound
+from finetune_trainer.storage import AccessDenied, KeysRefused, NotFound
 
 
 @contextmanager
 def blame(field: str) -> Iterator[None]:
-    """A refusal or an absent object becomes a StageFailed that names `field`; an unreachable store stays one."""
+    """A refusal or an absent object becomes a StageFailed that names `field`; refused keys and an unreachable store stay
+    what they are: no other object would fare better."""
     try:
         yield
+    except KeysRefused:
+        raise
     except AccessDenied as error:
-        message = f"{field}: {error}; check spec.storage and the rights of its key"
-        raise StageFailed(ExitCode.ACCESS_DENIED, "AccessDenied", message, field=field) from error
+        raise StageFailed(ExitCode.ACCESS_DENIED, "AccessDenied", f"{field}: {error}", field=field) from error
     except NotFound as error:
         raise StageFailed(ExitCode.MISMATCH, "NotFound", f"{field}: {error}", field=field) from error

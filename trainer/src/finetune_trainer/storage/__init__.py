@@ -10,6 +10,7 @@ from typing import BinaryIO
 from finetune_trainer.storage.files import FileStorage
 from finetune_trainer.storage.objects import (
     AccessDenied,
+    KeysRefused,
     NotFound,
     PreconditionFailed,
     Storage,
@@ -20,6 +21,7 @@ from finetune_trainer.storage.objects import (
 
 __all__ = [
     "AccessDenied",
+    "KeysRefused",
     "NotFound",
     "PreconditionFailed",
     "Storage",

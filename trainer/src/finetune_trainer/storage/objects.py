@@ -27,7 +27,11 @@ class NotFound(StorageError):
 
 
 class AccessDenied(StorageError):
-    """The store refuses us: wrong keys, no keys, or no right to this object."""
+    """The store refuses us: no right to this object."""
+
+
+class KeysRefused(AccessDenied):
+    """Whatever we ask for: the keys are unknown to the store, wrong or expired, or there are none."""
 
 
 class PreconditionFailed(StorageError):

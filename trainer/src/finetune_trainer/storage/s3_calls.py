@@ -17,7 +17,14 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from finetune_trainer.storage.objects import AccessDenied, NotFound, PreconditionFailed, StorageError, StoreUnavailable
+from finetune_trainer.storage.objects import (
+    AccessDenied,
+    KeysRefused,
+    NotFound,
+    PreconditionFailed,
+    StorageError,
+    StoreUnavailable,
+)
 
 T = TypeVar("T")
 
@@ -28,6 +35,7 @@ _REFUSED = frozenset(
 """The last is versitygw's word for an unknown key, with status 404."""
 _EXPIRED = "ExpiredToken"
 """Keys that are renewed by themselves are by the next request; those of a Secret are in the next attempt's pods."""
+_KEYS = "spec.storage.secretName (with finetune run: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "BadDigest"})
 """Codes below 500 after which the same request may succeed. BadDigest: the bytes were damaged on their way."""
 
@@ -77,7 +85,7 @@ class Calls:
                     raise refusal(uri, error) from error
                 last: Exception = error
             except (NoCredentialsError, PartialCredentialsError) as error:
-                raise AccessDenied(f"{uri}: no S3 keys: set spec.storage.secretName ({error})") from error
+                raise KeysRefused(f"{uri}: there are no keys: set {_KEYS}") from error
             except ParamValidationError as error:
                 raise StorageError(f"{uri}: {error}") from error
             except (BotoCoreError, HTTPClientError, OSError) as error:
@@ -105,10 +113,10 @@ def status_of(error: ClientError) -> int:
 def refusal(uri: str, error: ClientError) -> StorageError:
     """A final answer in the words of the protocol."""
     code, status = code_of(error), status_of(error)
-    if status in (401, 403) or code in _REFUSED:
-        return AccessDenied(
-            f"{uri}: access denied ({code}): check the keys in spec.storage.secretName and their rights"
-        )
+    if code in _REFUSED:
+        return KeysRefused(f"{uri}: the store refuses the keys ({code}): check {_KEYS}")
+    if status in (401, 403):
+        return AccessDenied(f"{uri}: access denied ({code}): check what the keys may do, of {_KEYS}")
     if code in _ABSENT or status == 404:
         return NotFound(f"{uri}: not found ({code})")
     if status == 412:
