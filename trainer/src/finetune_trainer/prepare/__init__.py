@@ -30,7 +30,8 @@ def prepare(
 ) -> Prepared:
     """Carry out the prepare stage; data that was prepared before from the same inputs is used again.
 
-    `scratch` is a local folder, `cpuinfo` the text of /proc/cpuinfo or empty. Raises StageFailed, KeysRefused, StoreUnavailable.
+    `scratch` is a local folder, `cpuinfo` the text of /proc/cpuinfo or empty. Raises StageFailed, KeysRefused or
+    StoreUnavailable.
     """
 
     def progressed(activity: Activity, rows: int) -> None:

@@ -12,8 +12,10 @@ from finetune_trainer.storage import AccessDenied, KeysRefused, NotFound
 
 @contextmanager
 def blame(field: str) -> Iterator[None]:
-    """A refusal or an absent object becomes a StageFailed that names `field`; refused keys and an unreachable store stay
-    what they are: no other object would fare better."""
+    """A refusal or an absent object becomes a StageFailed that names `field`.
+
+    Refused keys and an unreachable store stay what they are: no other object would fare better.
+    """
     try:
         yield
     except KeysRefused:
