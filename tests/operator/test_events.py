@@ -92,6 +92,15 @@ def test_the_end_of_an_attempt_names_cause_code_node_and_checkpoint() -> None:
     ]
 
 
+def test_the_end_of_an_attempt_says_what_would_help() -> None:
+    before = Status(attempts=(attempt(Stage.PREPARE),))
+    message = "no usable answer from https://s3.example in 30 s (spec.storage.endpoint)"
+    ended = attempt(Stage.PREPARE, finish_time=START, cause=Cause.CRASHED, exit_code=75, counted=True, message=message)
+    assert moments(before, Status(attempts=(ended,))) == [
+        warning("Crashed", f"Prepare attempt 1 ended with exit code 75: {message}")
+    ]
+
+
 def test_a_disruption_is_told_and_said_not_to_count() -> None:
     before = Status(attempts=(attempt(Stage.TRAIN),))
     after = Status(attempts=(attempt(Stage.TRAIN, finish_time=START, cause=Cause.DISRUPTED),))

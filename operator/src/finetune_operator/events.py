@@ -31,9 +31,9 @@ def _ends(before: Status, after: Status) -> Iterator[Event]:
     for earlier, attempt in _pairs(before, after):
         ended = attempt.finish_time is not None and (earlier is None or earlier.finish_time is None)
         if ended and attempt.cause is not None and attempt.cause not in _INTENDED:
-            yield Event(
-                type=_WARNING, reason=attempt.cause.value, message=f"{_name(attempt)} ended{_details(attempt)}."
-            )
+            why = f": {attempt.message}" if attempt.message else "."
+            message = f"{_name(attempt)} ended{_details(attempt)}{why}"
+            yield Event(type=_WARNING, reason=attempt.cause.value, message=message)
 
 
 def _stages(before: Status, after: Status) -> Iterator[Event]:
