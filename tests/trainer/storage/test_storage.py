@@ -42,11 +42,12 @@ class Promises:
         storage.write(f"{base}/a", b"0123456789")
 
         assert [
-            storage.read(f"{base}/a", start, length)[0] for start, length in ((2, 3), (8, 5), (3, None), (10, 4))
+            storage.read(f"{base}/a", start, length)[0] for start, length in ((2, 3), (8, 5), (3, None), (10, 4), (2, 0))
         ] == [
             b"234",
             b"89",
             b"3456789",
+            b"",
             b"",
         ]
 

@@ -38,6 +38,8 @@ _EXPIRED = "ExpiredToken"
 _KEYS = "spec.storage.secretName (with finetune run: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "BadDigest"})
 """Codes below 500 after which the same request may succeed. BadDigest: the bytes were damaged on their way."""
+_NOT_IMPLEMENTED = 501
+"""Of all statuses from 500 up the one that stays: the store does not know conditional writes, or this checksum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,4 +128,6 @@ def refusal(uri: str, error: ClientError) -> StorageError:
 
 def _is_final(error: ClientError) -> bool:
     status, code = status_of(error), code_of(error)
+    if status == _NOT_IMPLEMENTED:
+        return True
     return 300 <= status < 500 and status not in (408, 429) and code not in _TRANSIENT and code != _EXPIRED
