@@ -206,10 +206,17 @@ def test_what_a_jobs_conditions_mean(types: list[str], complete: bool, failing: 
 
 ENDED = {"phase": "Failed", "containerStatuses": container(terminated={"exitCode": 1, "message": SAID})}
 RUNNING = {"phase": "Running", "containerStatuses": container(running={})}
+READING = Progress(stage=Stage.TRAIN, attempt=2, activity=Activity.TRAINING, step=5)
+
+
+def expecting() -> Memory:
+    memory = Memory()
+    memory.expect("ml", UID)
+    return memory
 
 
 def test_only_pods_that_may_vanish_are_remembered() -> None:
-    memory = Memory()
+    memory = expecting()
     memory.pod_seen(pod_body("a", **RUNNING))
     memory.pod_seen(pod_body("b", metadata={"labels": {}}, **ENDED))
     assert memory.pods(UID) == ()
@@ -225,11 +232,30 @@ def test_only_pods_that_may_vanish_are_remembered() -> None:
 
 
 def test_only_the_latest_attempt_is_remembered() -> None:
-    memory = Memory()
+    memory = expecting()
     memory.pod_gone(pod_body("a", attempt=2, **ENDED))
     memory.pod_gone(pod_body("b", attempt=3, **ENDED))
     memory.pod_gone(pod_body("c", attempt=2, **ENDED))
     assert [pod.name for pod in memory.pods(UID)] == ["b"]
+
+
+def test_of_a_job_that_nobody_expects_nothing_is_kept() -> None:
+    memory = expecting()
+    memory.forget(UID)
+    # The garbage collector ends pods after their owner.
+    memory.pod_gone(pod_body("a", **ENDED))
+    memory.heard("ml", UID, READING, NOW)
+    memory.expect("ml", UID)
+    assert memory.pods(UID) == ()
+    assert memory.progress(UID) is None
+
+
+def test_pods_of_another_namespace_speak_for_nobody() -> None:
+    memory = expecting()
+    memory.pod_gone(pod_body("a", metadata={"namespace": "strangers"}, **ENDED))
+    memory.heard("strangers", UID, READING, NOW)
+    assert memory.pods(UID) == ()
+    assert memory.progress(UID) is None
 
 
 def train_2() -> Any:
@@ -266,7 +292,7 @@ async def test_one_look_holds_our_children_and_no_one_elses() -> None:
 
 
 async def test_a_remembered_pod_is_gone_once_it_is_listed_no_more() -> None:
-    memory = Memory()
+    memory = expecting()
     memory.pod_seen(pod_body("triage-5f0c1-train-2-1", **ENDED))
     memory.pod_seen(pod_body("triage-5f0c1-train-2-0", **ENDED))
     job = body(Kind.JOB, spec={"completions": 2}, status={})
@@ -295,8 +321,8 @@ async def test_a_job_that_is_not_listed_is_asked_for_by_name() -> None:
 
 @pytest.mark.parametrize(("attempt", "is_heard"), [(1, False), (2, True)])
 async def test_progress_is_that_of_the_open_attempt(attempt: int, is_heard: bool) -> None:
-    memory = Memory()
+    memory = expecting()
     progress = Progress(stage=Stage.TRAIN, attempt=attempt, activity=Activity.TRAINING, step=5)
-    memory.heard(UID, progress, NOW)
+    memory.heard("ml", UID, progress, NOW)
     observed = await observe(train_2(), a_cluster(), memory)
     assert observed.heard == (Heard(progress=progress, time=NOW) if is_heard else None)

@@ -85,6 +85,7 @@ class World:
     def __init__(self) -> None:
         self.now = START
         self.memory = Memory()
+        self.memory.expect("ml", "job-1")
         self.enqueued: list[Ref] = []
         self.answer: Any = READING.to_json()
         self.status = 200

@@ -585,7 +585,7 @@ async def test_progress_is_written_at_most_every_so_often() -> None:
         progress = Progress(
             stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING, step=step, checkpoint_step=step // 10
         )
-        world.memory.heard(world.job.metadata.uid, progress, world.cluster.now)
+        world.memory.heard("ml", world.job.metadata.uid, progress, world.cluster.now)
         await world.look()
         assert world.status.progress is not None
         assert world.status.progress.step is not None

@@ -51,6 +51,7 @@ async def _look(ref: Ref, cluster: Cluster, settings: Settings, now: datetime, m
         if not is_finished(before):
             await _write(body, before, phases.invalid(metadata, before, unreadable(error), now), cluster)
         return None
+    memory.expect(metadata.namespace, metadata.uid)
     observed = await observe(job, cluster, memory)
     job, body = await _decide(job, body, observed, cluster, settings, now)
     await _delete(job, observed, cluster, now)

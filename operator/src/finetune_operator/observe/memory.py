@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from finetune_api.contract import Stage
@@ -12,15 +13,32 @@ from finetune_operator.observe.bodies import PodBody, origin_of
 from finetune_operator.observe.pods import pod_from
 
 
+@dataclass
+class _Remembered:
+    """Of one FineTuneJob."""
+
+    namespace: str
+    pods: dict[str, PodObserved] = field(default_factory=dict)
+    heard: Heard | None = None
+
+
 class Memory:
     """Fed by watch events and by the progress poller, read by reconcile; one for the whole process. Holds no bodies.
 
-    Of each FineTuneJob only the pods of its latest attempt are kept.
+    Of each expected FineTuneJob only the pods of its latest attempt are kept, and of nobody else anything: labels
+    can be forged, and pods end after the FineTuneJob that is forgotten.
     """
 
     def __init__(self) -> None:
-        self._pods: dict[str, dict[str, PodObserved]] = {}
-        self._progress: dict[str, Heard] = {}
+        self._jobs: dict[str, _Remembered] = {}
+
+    def expect(self, namespace: str, job_uid: str) -> None:
+        """The FineTuneJob with this uid exists."""
+        self._jobs.setdefault(job_uid, _Remembered(namespace))
+
+    def forget(self, job_uid: str) -> None:
+        """The FineTuneJob with this uid is finished or gone."""
+        self._jobs.pop(job_uid, None)
 
     def pod_seen(self, body: Body) -> None:
         """A pod was added or modified."""
@@ -30,37 +48,38 @@ class Memory:
         """A pod was deleted; `body` is its last state."""
         self._keep(body, gone=True)
 
-    def heard(self, job_uid: str, progress: Progress, now: datetime) -> None:
-        """Rank 0 of the FineTuneJob with this uid answered."""
-        self._progress[job_uid] = Heard(progress=progress, time=now)
-
-    def forget(self, job_uid: str) -> None:
-        """The FineTuneJob with this uid is finished or gone."""
-        self._pods.pop(job_uid, None)
-        self._progress.pop(job_uid, None)
+    def heard(self, namespace: str, job_uid: str, progress: Progress, now: datetime) -> None:
+        """A pod in this namespace answered that said to be rank 0 of the FineTuneJob with this uid."""
+        if job := self._job(namespace, job_uid):
+            job.heard = Heard(progress=progress, time=now)
 
     def pods(self, job_uid: str) -> tuple[PodObserved, ...]:
         """As they were last seen; one that is listed no more is gone."""
-        return tuple(self._pods.get(job_uid, {}).values())
+        job = self._jobs.get(job_uid)
+        return tuple(job.pods.values()) if job else ()
 
     def progress(self, job_uid: str) -> Heard | None:
-        return self._progress.get(job_uid)
+        job = self._jobs.get(job_uid)
+        return job.heard if job else None
 
     def _keep(self, body: Body, *, gone: bool) -> None:
         pod = PodBody.parse(body, ignore_unknown=True)
         origin = origin_of(pod.metadata)
+        job = self._job(pod.metadata.namespace, origin.job_uid) if origin else None
         # Only a pod that is ending can be missing from the next list.
-        if origin is None or not (
-            gone or pod.metadata.deletion_timestamp or pod.status.phase in ("Succeeded", "Failed")
-        ):
+        is_ending = gone or pod.metadata.deletion_timestamp or pod.status.phase in ("Succeeded", "Failed")
+        if origin is None or job is None or not is_ending:
             return
         seen = pod_from(pod, origin, gone=gone)
-        kept = self._pods.get(origin.job_uid, {})
-        latest = max((_order(each) for each in kept.values()), default=_order(seen))
+        latest = max((_order(each) for each in job.pods.values()), default=_order(seen))
         if _order(seen) > latest:
-            kept = {}
+            job.pods.clear()
         if _order(seen) >= latest:
-            self._pods[origin.job_uid] = {**kept, seen.uid: seen}
+            job.pods[seen.uid] = seen
+
+    def _job(self, namespace: str, job_uid: str) -> _Remembered | None:
+        job = self._jobs.get(job_uid)
+        return job if job is not None and job.namespace == namespace else None
 
 
 def _order(pod: PodObserved) -> tuple[bool, int]:

@@ -116,7 +116,7 @@ class Poller:
         self._silent_since.pop(uid, None)
         self._said.discard(uid)
         if self._targets.get(uid) == target:
-            self._memory.heard(target.job_uid, progress, self._now())
+            self._memory.heard(target.job.namespace, target.job_uid, progress, self._now())
             self._enqueue(target.job)
 
     def _unheard(self, uid: str, target: Target, reason: str) -> None:
