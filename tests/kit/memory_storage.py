@@ -52,6 +52,7 @@ class MemoryStorage:
 
     def download(self, uri: str, path: Path) -> StoredObject:
         content, etag = self.read(uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return StoredObject(uri=uri, size=len(content), etag=etag)
 

@@ -13,14 +13,14 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepared import (
     FORMAT,
     Manifest,
-    PreparedFile,
     commit,
     fetch,
     read_manifest,
     row_id,
     row_place,
-    sha256_of,
 )
+from finetune_trainer.storage import StoredObject
+from finetune_trainer.verified import files_under
 from memory_storage import MemoryStorage
 
 URI = "s3://out/prepared/d"
@@ -54,10 +54,7 @@ def manifest(folder: Path) -> Manifest:
         splits={},
         places=(),
         rows_too_long=0,
-        files=tuple(
-            PreparedFile(path=name, size=(folder / name).stat().st_size, sha256=sha256_of(folder / name))
-            for name in ("report.json", "train/index.arrow")
-        ),
+        files=files_under(folder),
     )
 
 
@@ -119,6 +116,31 @@ def test_a_changed_byte_is_refused_by_file(storage: MemoryStorage, tmp_path: Pat
     storage.write(f"{URI}/train/index.arrow", b"Train/index.arrow")
     failed = refused(storage, "d", tmp_path / "fetched")
     assert f"{URI}/train/index.arrow" in failed.failure.message
+
+
+def test_a_byte_damaged_on_the_wire_is_read_again(storage: MemoryStorage, manifest: Manifest, tmp_path: Path) -> None:
+    class Noisy(MemoryStorage):
+        downloads = 0
+
+        def download(self, uri: str, path: Path) -> StoredObject:
+            stored = super().download(uri, path)
+            self.downloads += 1
+            if self.downloads % 2:
+                path.write_bytes(b"#" + path.read_bytes()[1:])
+            return stored
+
+    assert fetch(Noisy(storage.objects), URI, "d", tmp_path / "fetched") == manifest
+
+
+@pytest.mark.parametrize("path", ["../escaped", "/tmp/escaped", "train/../../escaped", ".hidden", "train//x", ""])
+def test_a_manifest_that_would_put_a_file_elsewhere_is_none(
+    storage: MemoryStorage, manifest: Manifest, tmp_path: Path, path: str
+) -> None:
+    foreign = manifest.to_json()
+    foreign["files"][0]["path"] = path
+    storage.write(f"{URI}/{path}", b"report.json")
+    storage.write(f"{URI}/manifest.json", json.dumps(foreign).encode())
+    assert read_manifest(storage, URI) is None
 
 
 def test_a_row_id_names_file_and_line() -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import Fenced, Run, open_run, read_head, read_manifest
 from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Shard, shard_key
-from finetune_trainer.checkpoint.verified import Damaged
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import PreconditionFailed, Storage, StoredObject, StoreUnavailable
+from finetune_trainer.verified import Damaged
 from memory_storage import Crash, MemoryStorage, WatchedStorage, crash_at
 
 URI = "s3://bucket/runs/r"

@@ -12,16 +12,16 @@ from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.publish.manifest import (
     Manifest,
     OutputManifest,
-    PublishedFile,
     commit,
     publication_folder,
     read_published,
 )
 from finetune_trainer.storage import Storage
+from finetune_trainer.verified import ListedFile
 from memory_storage import Crash, MemoryStorage, WatchedStorage, crash_at
 
 OUTPUT = "s3://bucket/triage"
-FILE = PublishedFile(path="model/adapter_model.safetensors", size=7, sha256="a" * 64)
+FILE = ListedFile(path="model/adapter_model.safetensors", size=7, sha256="a" * 64)
 
 
 def start(storage: Storage, run: str = "r1") -> Run:

@@ -10,8 +10,8 @@ from finetune_api.result import DataSummary, Prepared, Resolved, SplitCounts
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import Precision
 from finetune_trainer.history import History, Point, Sample, Validation
-from finetune_trainer.publish.manifest import PublishedFile
 from finetune_trainer.publish.page import report_page
+from finetune_trainer.verified import ListedFile
 from jobs import make_job
 
 VOID = {"meta"}
@@ -98,7 +98,7 @@ def history_of(steps: int = 200, samples: tuple[Sample, ...] | None = ()) -> His
     )
 
 
-FILES = (PublishedFile(path="model/adapter_model.safetensors", size=123456, sha256="a" * 64),)
+FILES = (ListedFile(path="model/adapter_model.safetensors", size=123456, sha256="a" * 64),)
 
 
 def page_of(history: History, name: str = "job") -> str:

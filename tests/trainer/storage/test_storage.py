@@ -42,7 +42,9 @@ class Promises:
         storage.write(f"{base}/a", b"0123456789")
 
         assert [
-            storage.read(f"{base}/a", start, length)[0] for start, length in ((2, 3), (8, 5), (3, None), (10, 4), (2, 0))
+            storage.read(f"{base}/a", start, length)[0]
+            for start, length in ((2, 3), (8, 5), (3, None), (10, 4), (2, 0))
+            for start, length in ((2, 3), (8, 5), (3, None), (10, 4), (2, 0))
         ] == [
             b"234",
             b"89",

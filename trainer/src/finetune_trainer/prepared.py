@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from finetune_api.contract import ExitCode
 from finetune_api.model import Model
 from finetune_api.result import DataSummary
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import NotFound, Storage
+from finetune_trainer.verified import Damaged, ListedFile, all_stored, download_verified
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -43,15 +42,6 @@ SHARD_SCHEMA: Final = pa.schema(
 )
 
 _LINE_BITS = 40
-
-
-class PreparedFile(Model):
-    """One file."""
-
-    path: str
-    """Below the data's uri."""
-    size: int
-    sha256: str
 
 
 class SplitFiles(Model):
@@ -77,7 +67,7 @@ class Manifest(Model):
     """The first rejected rows."""
     rows_too_long: int
     """Rows that were rejected because they are longer than `spec.training.sequenceLength`."""
-    files: tuple[PreparedFile, ...]
+    files: tuple[ListedFile, ...]
 
 
 def row_id(source: int, line: int) -> int:
@@ -177,13 +167,11 @@ def read_manifest(storage: Storage, data_uri: str) -> Manifest | None:
     try:
         content, _ = storage.read(f"{data_uri}/{MANIFEST}")
         manifest = Manifest.parse(json.loads(content))
-    except (NotFound, ValueError, ValidationError):
+    except (NotFound, ValueError):
         return None
     if manifest.format != FORMAT:
         return None
-    sizes = {stored.uri: stored.size for stored in storage.list(f"{data_uri}/")}
-    whole = all(sizes.get(f"{data_uri}/{file.path}") == file.size for file in manifest.files)
-    return manifest if whole else None
+    return manifest if all_stored(storage, data_uri, manifest.files) else None
 
 
 def fetch(storage: Storage, data_uri: str, digest: str, folder: Path) -> Manifest:
@@ -211,13 +199,14 @@ def commit(storage: Storage, data_uri: str, manifest: Manifest, folder: Path) ->
     storage.write(f"{data_uri}/{MANIFEST}", manifest.model_dump_json(by_alias=True, indent=2).encode())
 
 
-def fetch_file(storage: Storage, data_uri: str, file: PreparedFile, folder: Path) -> Path:
+def fetch_file(storage: Storage, data_uri: str, file: ListedFile, folder: Path) -> Path:
     """One file, checked. Raises StageFailed."""
     path = folder / file.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    storage.download(f"{data_uri}/{file.path}", path)
-    if sha256_of(path) != file.sha256:
-        raise _not_what_was_prepared(f"{data_uri}/{file.path}")
+    uri = f"{data_uri}/{file.path}"
+    try:
+        download_verified(storage, uri, path, size=file.size, sha256=file.sha256)
+    except Damaged as problem:
+        raise _not_what_was_prepared(uri) from problem
     return path
 
 
@@ -228,9 +217,3 @@ def _not_what_was_prepared(uri: str) -> StageFailed:
         f"{uri} is not what was prepared; delete it and apply the job again",
         field="spec.data.cacheUri",
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

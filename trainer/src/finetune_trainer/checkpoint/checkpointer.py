@@ -30,10 +30,10 @@ from finetune_trainer.checkpoint.shards import (
     restore,
     write_shard,
 )
-from finetune_trainer.checkpoint.verified import Damaged, digest_of, download_verified
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import TIMEOUT, Gang
 from finetune_trainer.storage import Storage
+from finetune_trainer.verified import Damaged, download_verified, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Checkpointer:
         need_room(self._scratch, sum(tensor.nbytes for tensor in snapshot.tensors.values()))
         try:
             write_shard(path, snapshot.tensors)
-            digest = digest_of(path)
+            digest = sha256_of(path)
             size = path.stat().st_size
             self._storage.upload(path, f"{self._uri}/{key}")
         finally:

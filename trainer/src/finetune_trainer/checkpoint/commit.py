@@ -21,9 +21,9 @@ from pydantic import ValidationError
 from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.layout import CHECKPOINTS, HEAD, Entry, Head, Manifest, manifest_key
 from finetune_trainer.checkpoint.retention import kept, to_delete
-from finetune_trainer.checkpoint.verified import read_verified
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, StoreUnavailable
+from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, StorageError
+from finetune_trainer.verified import read_verified
 
 LEASE = timedelta(minutes=2)
 """An owner that has not renewed HEAD for so long is taken for dead."""
@@ -102,7 +102,7 @@ class Run:
             self._heart.join()
         try:
             self._swap(lambda _: {"renewed": None})
-        except (Fenced, StoreUnavailable) as error:
+        except (StageFailed, StorageError) as error:  # nothing of it may hide how the gang itself ended
             log.info("left the run without a word: %s", error)
 
     def _beat(self, every_seconds: float) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime
 
 from finetune_api.model import Model
+from finetune_trainer.verified import Sha256
 
 HEAD = "HEAD.json"
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 FORMAT: Literal[1] = 1
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Entry(Model):
@@ -22,7 +21,7 @@ class Entry(Model):
     step: int
     epoch: int
     """Under which it was written: part of its key."""
-    manifest_sha256: Digest
+    manifest_sha256: Sha256
 
 
 class Head(Model):
@@ -61,7 +60,7 @@ class Shard(Model):
     """Relative to the run's uri."""
     size: int
     """Bytes."""
-    sha256: Digest
+    sha256: Sha256
     pieces: tuple[Piece, ...]
 
 

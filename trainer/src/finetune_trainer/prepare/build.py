@@ -23,10 +23,11 @@ from finetune_trainer.prepare.report import write_report
 from finetune_trainer.prepare.scan import Spill, Tally, scan
 from finetune_trainer.prepare.split import assign
 from finetune_trainer.prepare.validate import check_rows
-from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, PreparedFile, row_id, sha256_of
+from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, row_id
 from finetune_trainer.storage import Storage, StoredObject
 from finetune_trainer.tasks import Task
 from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
+from finetune_trainer.verified import files_under
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +87,7 @@ def build(
         splits=contents,
         places=tuple(ledger.places),
         rows_too_long=ledger.rejected[Rejection.TOO_LONG],
-        files=tuple(
-            PreparedFile(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of(path))
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        ),
+        files=files_under(folder),
     )
 
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
@@ -15,23 +14,13 @@ from pydantic import ValidationError
 from finetune_api.model import Model
 from finetune_api.result import Metrics, Published
 from finetune_trainer.checkpoint.commit import Fenced, Run, read_head
-from finetune_trainer.checkpoint.layout import MANIFEST, Digest, run_uri
-from finetune_trainer.checkpoint.verified import Damaged, digest_of, read_verified
+from finetune_trainer.checkpoint.layout import MANIFEST, run_uri
 from finetune_trainer.storage import NotFound, PreconditionFailed, Storage
+from finetune_trainer.verified import Damaged, ListedFile, Sha256, all_stored, read_verified
 
 REPORT = "reports/report.html"
 SAMPLES = "reports/samples.json"
 METRICS = "reports/metrics.json"
-
-
-class PublishedFile(Model):
-    """One file."""
-
-    path: str
-    """Below the folder of the manifest."""
-    size: int
-    """Bytes."""
-    sha256: Digest
 
 
 class Manifest(Model):
@@ -48,7 +37,7 @@ class Manifest(Model):
     data_uri: str
     data_digest: str
     metrics: Metrics
-    files: tuple[PublishedFile, ...]
+    files: tuple[ListedFile, ...]
 
 
 class OutputManifest(Model):
@@ -59,25 +48,12 @@ class OutputManifest(Model):
     epoch: int
     manifest: str
     """Below the output's uri."""
-    manifest_sha256: Digest
+    manifest_sha256: Sha256
 
 
 def publication_folder(epoch: int) -> str:
     """Relative to the run's uri."""
     return f"published/epoch-{epoch:04}"
-
-
-def files_under(folder: Path) -> tuple[PublishedFile, ...]:
-    """Every file below a local folder, by path."""
-    return tuple(
-        PublishedFile(
-            path=path.relative_to(folder).as_posix(),
-            size=path.stat().st_size,
-            sha256=digest_of(path),
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    )
 
 
 def commit(storage: Storage, run: Run, output_uri: str, manifest: Manifest) -> Published:
@@ -112,8 +88,7 @@ def read_published(storage: Storage, output_uri: str, run: str) -> Published | N
         manifest = Manifest.model_validate_json(content)
     except Damaged:
         return None
-    sizes = {stored.uri: stored.size for stored in storage.list(f"{folder}/")}
-    if any(sizes.get(f"{folder}/{file.path}") != file.size for file in manifest.files):
+    if not all_stored(storage, folder, manifest.files):
         return None
     return _published(folder, manifest, head.published.manifest_sha256)
 

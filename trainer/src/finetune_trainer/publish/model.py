@@ -21,12 +21,12 @@ from finetune_trainer.publish.manifest import (
     SAMPLES,
     Manifest,
     commit,
-    files_under,
     publication_folder,
 )
 from finetune_trainer.publish.page import report_page
 from finetune_trainer.storage import Storage
 from finetune_trainer.tokenizers import FILE_NAMES
+from finetune_trainer.verified import files_under
 
 
 def publish(

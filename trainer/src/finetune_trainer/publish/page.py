@@ -11,11 +11,11 @@ from finetune_api.result import DataSummary, Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History, Sample
 from finetune_trainer.publish.chart import Curve, chart, smoothed
-from finetune_trainer.publish.manifest import PublishedFile
 from finetune_trainer.publish.style import STYLE
+from finetune_trainer.verified import ListedFile
 
 
-def report_page(snapshot: Snapshot, prepared: Prepared, history: History, files: Sequence[PublishedFile]) -> str:
+def report_page(snapshot: Snapshot, prepared: Prepared, history: History, files: Sequence[ListedFile]) -> str:
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
     parts = (
         _figures(prepared, history),
@@ -121,7 +121,7 @@ def _configuration(snapshot: Snapshot, prepared: Prepared) -> str:
     )
 
 
-def _provenance(snapshot: Snapshot, prepared: Prepared, files: Sequence[PublishedFile]) -> str:
+def _provenance(snapshot: Snapshot, prepared: Prepared, files: Sequence[ListedFile]) -> str:
     rows = [
         ("Run", prepared.run),
         ("Base model", prepared.model_digest),

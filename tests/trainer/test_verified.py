@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune_trainer.checkpoint.verified import Damaged, download_verified
 from finetune_trainer.storage import StoredObject
+from finetune_trainer.verified import Damaged, download_verified
 from memory_storage import MemoryStorage
 
 URI = "s3://bucket/rank-0"
