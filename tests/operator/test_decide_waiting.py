@@ -10,9 +10,9 @@ from finetune_api.contract import Stage
 from finetune_api.status import ConditionType
 from finetune_operator.apply import Kind
 from finetune_operator.decide.conditions import FALSE, State, merge
-from finetune_operator.decide.waiting import Waiting, pods_of, runs, waiting
+from finetune_operator.decide.waiting import Waiting, waiting
 from finetune_operator.observe import Observed, PodObserved, Refusal
-from observed import NOW, TRAIN_1, a_fine_tune_job, a_job, a_pod, ago, an_attempt, ended, prepared_status
+from observed import NOW, TRAIN_1, a_fine_tune_job, a_job, a_pod, an_attempt, prepared_status
 from observed import waiting as waiting_pod
 
 
@@ -93,27 +93,3 @@ def test_a_refusal_is_told_until_the_child_exists(taken: bool, reason: str, mess
     spec = a_fine_tune_job().spec
     assert waiting(an_attempt(), spec, status, Observed()) == now
     assert waiting(an_attempt(), spec, status, Observed(jobs=(a_job(),))).reason == "NoPods"
-
-
-def test_of_each_index_the_newest_pod_speaks() -> None:
-    old = ended(0, 143, uid="old", creation_time=ago(900), gone=True)
-    assert pods_of(an_attempt(), Observed(pods=(a_pod(1), a_pod(0), old))) == (a_pod(0), a_pod(1))
-
-
-def test_pods_of_other_attempts_do_not() -> None:
-    others = (a_pod(0, attempt=2), a_pod(1, stage=Stage.PREPARE))
-    assert pods_of(an_attempt(), Observed(pods=others)) == ()
-
-
-@pytest.mark.parametrize(
-    ("pods", "runs_"),
-    [
-        ((a_pod(0), a_pod(1)), True),
-        ((ended(0, 0), a_pod(1)), True),
-        ((a_pod(0),), False),
-        ((a_pod(0), waiting_pod(1)), False),
-        ((a_pod(0), ended(1, 143, gone=True)), False),
-    ],
-)
-def test_a_gang_runs_when_every_pod_does_or_has(pods: tuple[PodObserved, ...], runs_: bool) -> None:
-    assert runs(a_job(), pods) is runs_

@@ -11,8 +11,8 @@ from finetune_api.result import Failure
 from finetune_api.status import Attempt, Cause, StageState, StageStatus, Status
 from finetune_operator.decide.conditions import shortened
 from finetune_operator.decide.failure import Ending
+from finetune_operator.decide.gang import job_of, pods_of, runs
 from finetune_operator.decide.reasons import Reason
-from finetune_operator.decide.waiting import job_of, pods_of, runs
 from finetune_operator.observe import Observed
 
 KEPT = 10

@@ -10,8 +10,9 @@ from finetune_api.status import Attempt, Cause, ConditionType, Status
 from finetune_operator.decide.attempts import starts_at
 from finetune_operator.decide.conditions import FALSE, TRUE, condition, is_finished
 from finetune_operator.decide.failure import FORCE_AFTER, Ending
+from finetune_operator.decide.gang import job_of, pods_of, runs
 from finetune_operator.decide.reasons import Reason
-from finetune_operator.decide.waiting import job_of, pods_of, runs, waiting
+from finetune_operator.decide.waiting import waiting
 from finetune_operator.observe import JobObserved, Observed
 
 SILENT_AFTER = timedelta(seconds=60)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from finetune_api.contract import REASON_LOST_PEER, TERMINAL_EXIT_CODES, ExitCode, Stage
 from finetune_api.result import Failure, Result
 from finetune_api.status import Attempt, Cause
+from finetune_operator.decide.gang import job_of, pods_of
 from finetune_operator.decide.reasons import Reason
-from finetune_operator.decide.waiting import job_of, pods_of
 from finetune_operator.observe import JobObserved, Observed, PodObserved
 
 FORCE_AFTER = timedelta(seconds=30)

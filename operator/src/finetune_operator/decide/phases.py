@@ -14,8 +14,9 @@ from finetune_api.status import Cause, ConditionType, Phase, StageState, Status
 from finetune_operator.decide.attempts import lost_its_job, stage_to_run, starts_at
 from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition, merge
 from finetune_operator.decide.deadlines import silent_from
+from finetune_operator.decide.gang import job_of, pods_of, runs
 from finetune_operator.decide.reasons import Reason
-from finetune_operator.decide.waiting import job_of, pods_of, runs, waiting
+from finetune_operator.decide.waiting import waiting
 from finetune_operator.observe import JobObserved, Observed
 
 States = Mapping[ConditionType, State]

@@ -9,8 +9,9 @@ from finetune_api.contract import Stage
 from finetune_api.spec import Spec
 from finetune_api.status import Attempt, ConditionType, Status
 from finetune_operator.decide.conditions import condition
+from finetune_operator.decide.gang import job_of, pods_of
 from finetune_operator.decide.reasons import Reason
-from finetune_operator.observe import JobObserved, Observed, PodObserved, Refusal
+from finetune_operator.observe import Observed, PodObserved, Refusal
 
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
@@ -23,22 +24,6 @@ class Waiting:
     reason: Reason
     message: str
     field: str | None = None
-
-
-def job_of(attempt: Attempt, observed: Observed) -> JobObserved | None:
-    return next((job for job in observed.jobs if job.name == attempt.job_name), None)
-
-
-def pods_of(attempt: Attempt, observed: Observed) -> tuple[PodObserved, ...]:
-    """The attempt's pods by index, of each index the newest: a queue stops and starts the same Job."""
-    pods = [pod for pod in observed.pods if (pod.stage, pod.attempt) == (attempt.stage, attempt.number)]
-    newest = {pod.index: pod for pod in sorted(pods, key=lambda pod: (pod.creation_time, not pod.gone))}
-    return tuple(newest[index] for index in sorted(newest))
-
-
-def runs(job: JobObserved, pods: tuple[PodObserved, ...]) -> bool:
-    """Whether every pod of the gang runs, or has run."""
-    return sum(pod.started and not pod.gone for pod in pods) == job.completions
 
 
 def waiting(attempt: Attempt, spec: Spec, before: Status, observed: Observed) -> Waiting:
