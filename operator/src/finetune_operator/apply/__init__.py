@@ -23,7 +23,6 @@ class Kind(Enum):
     POD = ("v1", "Pod", "pods")
     SERVICE = ("v1", "Service", "services")
     CONFIG_MAP = ("v1", "ConfigMap", "configmaps")
-    NETWORK_POLICY = ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
     @property
     def api_version(self) -> str:

@@ -44,9 +44,7 @@ def step(job: Body, pods: Sequence[Body], *, now: str, suffix: Callable[[], str]
     Counts are kept in the status, as in the cluster, because pods go while the Job stays.
     """
     spec, status = job["spec"], copy.deepcopy(job["status"])
-    uncounted = tuple(
-        pod for pod in pods if _phase(pod) in _FINISHED and TRACKING in pod["metadata"].get("finalizers", ())
-    )
+    uncounted = tuple(pod for pod in pods if _phase(pod) in _FINISHED and _is_tracked(pod))
     indexes = _indexes(status.get("completedIndexes", ""))
     indexes |= {_index(pod) for pod in uncounted if _phase(pod) == "Succeeded"}
     failed = status.get("failed", 0) + sum(_phase(pod) == "Failed" for pod in uncounted)
@@ -61,10 +59,8 @@ def step(job: Body, pods: Sequence[Body], *, now: str, suffix: Callable[[], str]
         if not active and not terminating:
             _set_condition(status, "Failed", now, *_BACKOFF)
     elif len(indexes) == spec["completions"]:
-        _set_condition(
-            status, "SuccessCriteriaMet", now, "CompletionsReached", "Reached expected number of succeeded pods"
-        )
-        _set_condition(status, "Complete", now, "CompletionsReached", "Reached expected number of succeeded pods")
+        _set_condition(status, "SuccessCriteriaMet", now, *_REACHED)
+        _set_condition(status, "Complete", now, *_REACHED)
         status.setdefault("completionTime", now)
     elif spec.get("suspend"):
         _set_condition(status, "Suspended", now, "JobSuspended", "Job suspended")
