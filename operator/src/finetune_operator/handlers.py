@@ -132,9 +132,10 @@ def registry(
     @kopf.on.event(*_resource(Kind.POD), registry=handlers)
     async def pod(event: kopf.RawEvent, **_: Any) -> None:
         count(Kind.POD)
+        # First, for the look comes later anyway, and not at all if a listener fails.
+        _enqueue_owner(event["object"], enqueue)
         for listener in listeners:
             (listener.pod_gone if event["type"] == "DELETED" else listener.pod_seen)(event["object"])
-        _enqueue_owner(event["object"], enqueue)
 
     return handlers
 
