@@ -195,7 +195,7 @@ def test_a_token_never_spans_prompt_and_answer(tmp_path: Path) -> None:
     assert tokenizer.decode(indented.ids[start:]) == "  y"
 
 
-def with_template(folder: Path, template: str | None) -> Path:
+def with_template(folder: Path, template: object) -> Path:
     write_tokenizer(folder, TokenizerKind.HUGGING_FACE)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text()) | {"chat_template": template}
@@ -219,6 +219,8 @@ FORGETFUL = (
         ("{{ raise_exception('no such role') }}", "no such role"),
         ("{% if %}", "does not compile"),
         ("{{ messages.__class__.__mro__ }}", "access to attribute '__class__'"),
+        ("{{ 1 // 0 }}", "refuses the conversation: integer division"),
+        ("{% for a in messages %}" * 30 + "{% endfor %}" * 30, "does not compile: too many statically nested blocks"),
     ],
 )
 def test_a_template_that_cannot_be_trained_on_is_refused_with_its_reason(
@@ -257,6 +259,8 @@ def test_mistrals_own_file_wins_over_a_template_unless_it_says_nothing_of_chats(
     [
         ("tekken.json", b"{}"),
         ("tokenizer.model", b"not protobuf"),
+        ("tekken.json", b"[]"),
+        ("tekken.json", b"[" * 100_000),
         ("tokenizer.json", b"{}"),
         ("README.md", b""),
     ],
@@ -266,6 +270,27 @@ def test_unusable_files_are_refused_by_name(tmp_path: Path, name: str, content: 
     expected = name if name != "README.md" else "there is none of"
     with pytest.raises(TokenizerRefused, match=expected):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chat_template.jinja", b"\xff"),
+        ("tokenizer_config.json", b"[" * 100_000),
+        ("tokenizer_config.json", b"[]"),
+    ],
+)
+def test_an_unreadable_file_beside_a_tokenizer_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+    write_tokenizer(tmp_path, TokenizerKind.HUGGING_FACE)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TokenizerRefused, match=name):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("templates", [["text"], [{"name": "default"}], [{"name": "tools", "template": "x"}]])
+def test_a_list_of_templates_without_a_default_is_no_template(tmp_path: Path, templates: list[object]) -> None:
+    with pytest.raises(NotEncodable, match="no chat template"):
+        load(with_template(tmp_path, templates)).encode_messages(FIRST)
 
 
 PIECES = st.sampled_from(

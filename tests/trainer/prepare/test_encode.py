@@ -11,8 +11,8 @@ from finetune_api.spec import InstructionTask
 from finetune_trainer.prepare.encode import SplitWriter, TooLong, encode_row
 from finetune_trainer.prepared import SHARD_TOKENS, SplitFiles, Texts, open_split, row_id
 from finetune_trainer.tasks.instruction import Instruction
-from finetune_trainer.tasks.rows import Document
-from finetune_trainer.tokenizers import ChatTokenizer, Encoded, Message, load
+from finetune_trainer.tasks.rows import Document, Messages
+from finetune_trainer.tokenizers import ChatTokenizer, Encoded, Message, NotEncodable, load
 from tiny_models import TokenizerKind, write_tokenizer
 
 TASK = Instruction(InstructionTask())
@@ -37,6 +37,15 @@ def test_a_row_that_just_fits_is_kept_and_a_longer_one_is_never_cut(tokenizer: C
     assert kept == Document(whole, prompt=ROW[0].content, answer=ROW[1].content)
     with pytest.raises(TooLong, match=rf"{length} tokens, spec\.training\.sequenceLength is {length - 1}"):
         encode_row(ROW, task=TASK, tokenizer=tokenizer, sequence_length=length - 1)
+
+
+def test_a_row_without_a_token_to_learn_is_no_document() -> None:
+    class Deaf:
+        def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> list[Document]:
+            return [Document(Encoded([7], ((1, 1),)), prompt="", answer="")]
+
+    with pytest.raises(NotEncodable, match="makes no tokens"):
+        encode_row(ROW, task=Deaf(), tokenizer=None, sequence_length=16)  # type: ignore[arg-type]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

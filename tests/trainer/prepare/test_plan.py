@@ -107,7 +107,7 @@ def test_a_layer_that_no_mistral_has_is_refused() -> None:
 def test_rows_longer_than_the_models_positions_are_refused() -> None:
     config = MistralConfig.from_json(
         {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-        | {"max_position_embeddings": 1024}
+        | {"num_key_value_heads": 2, "max_position_embeddings": 1024}
     )
     plan.check_spec(spec_with(), config)
     with pytest.raises(StageFailed, match="made for 1024") as failed:

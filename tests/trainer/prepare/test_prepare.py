@@ -19,9 +19,10 @@ from finetune_trainer.checkpoint.commit import open_run
 from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare import prepare
+from finetune_trainer.prepare.fingerprint import READ_WHOLE_BYTES
 from finetune_trainer.prepared import SPLITS, Manifest, fetch, open_split, row_place
 from finetune_trainer.publish import manifest as publication
-from finetune_trainer.storage import AccessDenied, Storage, StoredObject, open_storage
+from finetune_trainer.storage import AccessDenied, PreconditionFailed, Storage, StoredObject, open_storage
 from memory_storage import WatchedStorage
 from s3server import S3Server
 from tiny_models import TokenizerKind, tiny_model
@@ -321,7 +322,11 @@ class Interfering(WatchedStorage):
 
     def open(self, uri: str) -> BinaryIO:
         stream = self.inner.open(uri)
-        self._met(uri)
+        try:
+            self._met(uri)
+        except BaseException:
+            stream.close()
+            raise
         return stream
 
     def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
@@ -346,6 +351,19 @@ def test_data_that_changes_while_it_is_read_is_read_again_by_the_next_attempt(tm
     failed = failure(tmp_path, storage=Interfering(append))
     assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "DataChanged")
     assert not (tmp_path / "output").exists()
+
+
+def test_a_store_that_notices_the_change_first_means_the_same(tmp_path: Path) -> None:
+    def refuse(uri: str) -> None:
+        if uri.endswith("big.jsonl"):  # large: not read for its fingerprint
+            raise PreconditionFailed(uri)
+
+    snapshot = prepare_snapshot(tmp_path, data={"sources": [{"uri": f"file://{tmp_path}/raw/*.jsonl"}]})
+    with (tmp_path / "raw" / "big.jsonl").open("wb") as big:
+        big.truncate(READ_WHOLE_BYTES + 1)
+    with pytest.raises(StageFailed) as failed:
+        run(snapshot, tmp_path / "scratch", Interfering(refuse))
+    assert (failed.value.exit_code, failed.value.failure.reason) == (ExitCode.RETRY, "DataChanged")
 
 
 @pytest.mark.parametrize(("folder", "field"), [("raw", "spec.data.sources[0].uri"), ("output", "spec.output.uri")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LINEAR_LAYERS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a block."""
@@ -59,6 +59,14 @@ class MistralConfig(BaseModel):
     """Tokens that a token sees; None: all. Absent from config.json is 4096, as for transformers."""
     attention_dropout: Annotated[float, Field(ge=0, le=0)] = 0
     tie_word_embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("num_attention_heads is no multiple of num_key_value_heads")
+        if self.head_dim % 2:
+            raise ValueError("head_dim is odd, rotary embedding turns pairs")
+        return self
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:

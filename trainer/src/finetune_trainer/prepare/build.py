@@ -24,7 +24,7 @@ from finetune_trainer.prepare.scan import Spill, Tally, scan
 from finetune_trainer.prepare.split import assign
 from finetune_trainer.prepare.validate import check_rows
 from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, row_id
-from finetune_trainer.storage import Storage, StoredObject
+from finetune_trainer.storage import PreconditionFailed, Storage, StoredObject
 from finetune_trainer.tasks import Task
 from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
 from finetune_trainer.verified import files_under
@@ -101,22 +101,26 @@ def _scan(
     progressed: Callable[[Activity, int], None],
 ) -> Spill:
     stored = recipe.objects[number]
-    with blame("spec.data.sources"), storage.open(stored.uri) as stream:
-        spill = scan(
-            stream,
-            source=number,
-            name=stored.uri,
-            task=recipe.task,
-            data=recipe.spec.data,
-            ledger=ledger,
-            tally=tally,
-            path=spill_folder / f"{number:05d}.arrow",
-            progressed=lambda rows: progressed(Activity.READING, rows),
-        )
+    # The digest says what stood there when it was listed. The next attempt lists anew.
+    changed = StageFailed(ExitCode.RETRY, "DataChanged", f"{stored.uri} changed while it was read")
+    try:
+        with blame("spec.data.sources"), storage.open(stored.uri) as stream:
+            spill = scan(
+                stream,
+                source=number,
+                name=stored.uri,
+                task=recipe.task,
+                data=recipe.spec.data,
+                ledger=ledger,
+                tally=tally,
+                path=spill_folder / f"{number:05d}.arrow",
+                progressed=lambda rows: progressed(Activity.READING, rows),
+            )
+    except PreconditionFailed as error:
+        raise changed from error
     now = storage.stat(stored.uri)
     if now is None or now.etag != stored.etag:
-        # The digest says what stood there when it was listed. The next attempt lists anew.
-        raise StageFailed(ExitCode.RETRY, "DataChanged", f"{stored.uri} changed while it was read")
+        raise changed
     return spill
 
 

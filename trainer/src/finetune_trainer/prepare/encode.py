@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from finetune_trainer.prepared import INDEX_FILE, INDEX_SCHEMA, SHARD_SCHEMA, SHARD_TOKENS, SplitFiles, write_batch
 from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.rows import Document, Messages
-from finetune_trainer.tokenizers import ChatTokenizer
+from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
 
 
 class TooLong(Exception):
@@ -25,6 +25,8 @@ def encode_row(
 ) -> tuple[Document, ...]:
     """The row's documents. Raises NotEncodable or TooLong."""
     documents = tuple(task.encode(messages, tokenizer))
+    if not all(start < end for document in documents for start, end in document.encoded.trained):
+        raise NotEncodable("the tokenizer makes no tokens of what is to be learnt")
     longest = max(len(document.encoded.ids) for document in documents)
     if longest > sequence_length:
         raise TooLong(f"{longest} tokens, spec.training.sequenceLength is {sequence_length}")

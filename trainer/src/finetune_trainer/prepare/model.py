@@ -138,7 +138,7 @@ def _read_json(storage: Storage, stored: StoredObject) -> dict[str, Any]:
         raise _mismatch("ModelCorrupt", f"{stored.uri} has {stored.size} bytes")
     try:
         content = json.loads(storage.read(stored.uri)[0])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _mismatch("ModelCorrupt", f"{stored.uri} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise _mismatch("ModelCorrupt", f"{stored.uri} holds no object")
@@ -172,7 +172,7 @@ def _read_header(storage: Storage, stored: StoredObject) -> dict[str, tuple[str,
         header.pop("__metadata__", None)
         end = 8 + size + max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
         tensors = {name: (str(tensor["dtype"]), tuple(tensor["shape"])) for name, tensor in header.items()}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise _mismatch("ModelCorrupt", f"{stored.uri} is not safetensors: {error}") from error
     if end != stored.size:
         raise _mismatch("ModelCorrupt", f"{stored.uri} has {stored.size} bytes where its header says {end}")

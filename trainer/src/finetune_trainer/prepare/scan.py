@@ -23,6 +23,8 @@ from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
 from finetune_trainer.tokenizers import Message
 
 BATCH_ROWS: Final = 1024
+_BATCH_CHARACTERS: Final = 4 << 20
+"""A batch ends where it has either: a thousand of the longest rows would not fit in memory."""
 
 _SPILL_SCHEMA = pa.schema(
     [
@@ -105,8 +107,8 @@ def scan(
     columns: list[pa.RecordBatch] = []
     repairs = wanted(data.cleaning)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _SPILL_SCHEMA) as writer:
-        for rows in _batched(read_rows(stream, name)):
-            good = list(_good_rows(rows, source, task, data.split.group_by, repairs, ledger, tally))
+        rows = read_rows(stream, name)
+        for good in _batched(_good_rows(rows, source, task, data.split.group_by, repairs, ledger, tally)):
             batch = _to_arrow(good)
             writer.write_batch(batch)
             columns.append(batch.select(["line", "repairs", "content_key", "split_key"]))
@@ -122,7 +124,7 @@ def scan(
 
 
 def _good_rows(
-    rows: list[RawRow | BadLine],
+    rows: Iterator[RawRow | BadLine],
     source: int,
     task: Task,
     group_by: str | None,
@@ -167,13 +169,15 @@ def _keep_examples(tally: Tally, before: Messages, repairs: Repair) -> None:
                 examples.append((message.content, after))
 
 
-def _batched(rows: Iterator[RawRow | BadLine]) -> Iterator[list[RawRow | BadLine]]:
-    batch = []
+def _batched(rows: Iterator[GoodRow]) -> Iterator[list[GoodRow]]:
+    batch: list[GoodRow] = []
+    characters = 0
     for row in rows:
         batch.append(row)
-        if len(batch) == BATCH_ROWS:
+        characters += sum(len(message.content) for message in row.messages)
+        if len(batch) == BATCH_ROWS or characters >= _BATCH_CHARACTERS:
             yield batch
-            batch = []
+            batch, characters = [], 0
     if batch:
         yield batch
 

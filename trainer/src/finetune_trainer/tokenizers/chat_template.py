@@ -30,7 +30,7 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _refuse
         try:
             self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
+        except Exception as error:  # a template is a program of somebody else's: Python's compiler may refuse it, too
             raise TemplateRefused(f"the chat template does not compile: {error}") from error
         self._special_tokens = special_tokens
 
@@ -40,7 +40,7 @@ class ChatTemplate:
             return self._template.render(
                 messages=messages, add_generation_prompt=generation_prompt, **self._special_tokens
             )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # as above: it may do all that a program can
             raise TemplateRefused(f"the chat template refuses the conversation: {error}") from error
 
 

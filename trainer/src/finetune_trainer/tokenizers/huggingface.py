@@ -171,7 +171,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         return {}
     try:
         settings = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerRefused(f"tokenizer_config.json: {error}") from error
     if not isinstance(settings, dict):
         raise TokenizerRefused("tokenizer_config.json holds no object")
@@ -179,10 +179,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def template_source(folder: Path, settings: dict[str, Any]) -> str | None:
-    """The chat template, from its own file or from the settings."""
+    """The chat template, from its own file or from the settings. Raises TokenizerRefused."""
     if (path := folder / "chat_template.jinja").is_file():
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except ValueError as error:
+            raise TokenizerRefused(f"chat_template.jinja: {error}") from error
     source = settings.get("chat_template")
     if isinstance(source, list):
-        source = next((entry["template"] for entry in source if entry.get("name") == "default"), None)
+        named = [entry for entry in source if isinstance(entry, dict) and entry.get("name") == "default"]
+        source = named[0].get("template") if named else None
     return source if isinstance(source, str) else None

@@ -54,9 +54,10 @@ class MistralChatTokenizer:
     def from_tekken(cls, path: Path) -> MistralChatTokenizer:
         """The version stands in the file. Raises TokenizerRefused."""
         try:
-            return cls(Tekkenizer.from_file(path))
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            tokenizer = Tekkenizer.from_file(path)
+        except Exception as error:  # whatever the library meets first in a file that is not Tekken's
             raise TokenizerRefused(f"{path.name}: {error}") from error
+        return cls(tokenizer)
 
     @classmethod
     def from_sentencepiece(cls, path: Path) -> MistralChatTokenizer:
