@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from local_runs import Succeeded, TinyRun, make_materials
-
-
-@contextmanager
-def _stopped_at_the_end(run: TinyRun) -> Iterator[TinyRun]:
-    try:
-        yield run
-    finally:
-        for pid in run.processes():
-            os.kill(pid, signal.SIGKILL)
+from bad_input import CASES, UNREACHABLE_STORE, Refused, carry_out
+from local_runs import Succeeded, TinyRun, make_materials, stopped_at_the_end
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +21,7 @@ def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def uninterrupted(materials: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Succeeded]:
     """Trained from the first step to the last in one go. Whoever uses it leaves what it has published as it is."""
-    with _stopped_at_the_end(TinyRun(tmp_path_factory.mktemp("uninterrupted"), materials)) as run:
+    with stopped_at_the_end(TinyRun(tmp_path_factory.mktemp("uninterrupted"), materials)) as run:
         manifest = run.write()
         status, said = run.run(manifest)
         assert status == 0, said
@@ -41,5 +31,16 @@ def uninterrupted(materials: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def tiny_run(materials: Path, tmp_path: Path) -> Iterator[TinyRun]:
     """A job of its own over the same model and rows."""
-    with _stopped_at_the_end(TinyRun(tmp_path, materials)) as run:
+    with stopped_at_the_end(TinyRun(tmp_path, materials)) as run:
         yield run
+
+
+@pytest.fixture(scope="session")
+def bad_input(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Refused]]]:
+    """Each case by its name. All are carried out beside the tests, the one that has to wait first."""
+    with ThreadPoolExecutor(3) as threads:
+        yield {
+            case.name: threads.submit(carry_out, case, tmp_path_factory.mktemp("bad"))
+            for case in (UNREACHABLE_STORE, *CASES)
+        }
+        threads.shutdown(cancel_futures=True)

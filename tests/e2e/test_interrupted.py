@@ -1,64 +1,101 @@
-"""A run that is stopped or hit in mid-training ends as the same model, bit by bit, as one that never was."""
+"""A run that is stopped and hit in mid-training ends as the same model, bit by bit, as one that never was."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from local_runs import Publication, Succeeded, TinyRun, wait_until
+import pytest
 
-OUTCOME = ("model/adapter_model.safetensors", "reports/metrics.json", "reports/samples.json")
-"""Every step's loss is in the second, so a step that was left out or taken twice shows there too."""
-
-
-def outcome(published: Publication) -> dict[str, bytes]:
-    return {path: published.files[path] for path in OUTCOME}
-
-
-def resumed(run: TinyRun) -> list[str]:
-    """What rank 0 of each start of the gang said of where it goes on."""
-    return [
-        " ".join(line.split()[3:]) for log in run.logs("train", 0) for line in log.splitlines() if "resumed" in line
-    ]
+from finetune_trainer.checkpoint.layout import Entry, Head
+from local_runs import Succeeded, TinyRun, stopped_at_the_end, wait_until
 
 
-def test_ctrl_c_in_mid_training_and_the_same_command_again(uninterrupted: Succeeded, tiny_run: TinyRun) -> None:
-    manifest = tiny_run.write()
-    with tiny_run.started(manifest) as process:
-        wait_until(lambda: tiny_run.checkpoints, process)
+@dataclass(frozen=True)
+class Ended:
+    """One call of the command, and what it left."""
+
+    status: int
+    said: str
+    head: Head
+    processes: list[int]
+
+    @property
+    def last(self) -> Entry:
+        """The newest checkpoint."""
+        return self.head.checkpoints[-1]
+
+
+@dataclass(frozen=True)
+class Story:
+    """Ctrl-C after a checkpoint; the same command again; in mid-training SIGKILL to a rank."""
+
+    run: TinyRun
+    manifest: Path
+    stopped: Ended
+    killed: Ended
+
+    @property
+    def resumed(self) -> list[str]:
+        """What each start of the gang said of where it goes on, in order."""
+        lines = [line.split(maxsplit=3)[3] for log in self.run.logs("train", 0) for line in log.splitlines()]
+        return [line for line in lines if line.startswith("resumed")]
+
+
+def stop(run: TinyRun, manifest: Path) -> Ended:
+    with run.started(manifest) as process:
+        wait_until(lambda: run.checkpoints, process)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
-
-    assert process.returncode == 128 + signal.SIGINT, said
-    assert f"`finetune run {manifest}` goes on from the last checkpoint." in said
-    assert tiny_run.processes() == []
-    left = tiny_run.head
-    assert left is not None
-    assert left.published is None
-    assert left.checkpoints[-1].step < uninterrupted.published.manifest.step
-
-    status, said = tiny_run.run(manifest)
-
-    assert status == 0, said
-    assert resumed(tiny_run) == [f"resumed from step {left.checkpoints[-1].step}, saved under epoch 1"]
-    assert outcome(tiny_run.published) == outcome(uninterrupted.published)
-    assert tiny_run.processes() == []
+    assert run.head is not None
+    return Ended(process.returncode, said, run.head, run.processes())
 
 
-def test_a_rank_killed_in_mid_training(uninterrupted: Succeeded, tiny_run: TinyRun) -> None:
-    with tiny_run.started(tiny_run.write()) as process:
-        wait_until(lambda: tiny_run.checkpoints, process)
-        os.kill(tiny_run.rank(1), signal.SIGKILL)
+def kill(run: TinyRun, manifest: Path, *, after: int) -> Ended:
+    with run.started(manifest) as process:
+        wait_until(lambda: run.training_since(after), process)
+        os.kill(run.rank(1), signal.SIGKILL)
         said, _ = process.communicate(timeout=120)
+    assert run.head is not None
+    return Ended(process.returncode, said, run.head, run.processes())
 
-    assert process.returncode == 0, said
-    assert "Train attempt 1 ended with exit code 137" in said
-    assert "Train attempt 2 runs on all its nodes." in said
-    head = tiny_run.head
-    assert head is not None
-    assert head.epoch == 2
-    last = max(entry.step for entry in head.checkpoints if entry.epoch == 1)
-    assert resumed(tiny_run) == [f"resumed from step {last}, saved under epoch 1"]
-    assert last < uninterrupted.published.manifest.step
-    assert outcome(tiny_run.published) == outcome(uninterrupted.published)
-    assert tiny_run.processes() == []
+
+@pytest.fixture(scope="module")
+def story(materials: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with stopped_at_the_end(TinyRun(tmp_path_factory.mktemp("interrupted"), materials)) as run:
+        manifest = run.write()
+        stopped = stop(run, manifest)
+        yield Story(run, manifest, stopped, killed=kill(run, manifest, after=stopped.last.step))
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_no_process(story: Story, uninterrupted: Succeeded) -> None:
+    stopped = story.stopped
+    assert stopped.status == 128 + signal.SIGINT, stopped.said
+    assert f"`finetune run {story.manifest}` goes on from the last checkpoint." in stopped.said
+    assert stopped.head.published is None
+    assert 0 < stopped.last.step < uninterrupted.published.manifest.step
+    assert stopped.processes == []
+
+
+def test_the_same_command_goes_on_from_it(story: Story) -> None:
+    assert story.resumed[0] == f"resumed from step {story.stopped.last.step}, saved under epoch 1"
+
+
+def test_a_killed_rank_is_healed_by_a_second_attempt(story: Story) -> None:
+    killed = story.killed
+    assert killed.status == 0, killed.said
+    assert "Train attempt 1 ended with exit code 137" in killed.said
+    assert "Train attempt 2 runs on all its nodes." in killed.said
+    assert killed.head.epoch == 3
+    last = next(entry for entry in reversed(killed.head.checkpoints) if entry.epoch < 3)
+    assert story.resumed[1:] == [f"resumed from step {last.step}, saved under epoch {last.epoch}"]
+    assert killed.processes == []
+
+
+@pytest.mark.parametrize("path", ["model/adapter_model.safetensors", "reports/metrics.json", "reports/samples.json"])
+def test_what_is_published_is_the_same_to_the_last_bit(path: str, story: Story, uninterrupted: Succeeded) -> None:
+    # metrics.json holds the loss of every step: one that was left out or taken twice shows there too.
+    assert story.run.published.files[path] == uninterrupted.published.files[path]

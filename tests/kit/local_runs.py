@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from corpora import pair, write_rows
+from finetune_api.progress import Activity
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.layout import Entry, Head
+from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publish.manifest import Manifest, OutputManifest
 from jobs import merge
 from local_cli import LocalRun
@@ -134,6 +137,11 @@ class TinyRun(LocalRun):
         """What the pods that exist now were told."""
         return [Snapshot.model_validate_json(path.read_bytes()) for path in self.state.glob("*/pods/*/*/snapshot.json")]
 
+    def training_since(self, step: int) -> bool:
+        """Whether a rank that runs now has taken a step after this one."""
+        heard = [ProgressFile(path).heard() for path in self.state.glob("*/pods/*/*/ranks/0/progress.json")]
+        return any((told[0].step or 0) > step and told[0].activity is Activity.TRAINING for told in heard if told)
+
     @property
     def head(self) -> Head | None:
         """HEAD.json of the one run of this output."""
@@ -151,6 +159,16 @@ class TinyRun(LocalRun):
         path = self.output / pointer.manifest
         files = {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in path.parent.rglob("*.*")}
         return Publication(pointer, Manifest.model_validate_json(path.read_bytes()), path.parent, files)
+
+
+@contextmanager
+def stopped_at_the_end(run: TinyRun) -> Iterator[TinyRun]:
+    """No process of it is left behind."""
+    try:
+        yield run
+    finally:
+        for pid in run.processes():
+            os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,18 @@
-"""What is wrong with a job's input is told by `finetune` in words that name the field to change, and nothing trains."""
+"""Jobs whose input is wrong in one way each, and what `finetune run` is to say of it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from safetensors.numpy import load_file, save_file
 
 from corpora import pair, write_rows
-from local_runs import COMMAND, TinyRun, make_materials
+from local_runs import TinyRun, make_materials
 
 
 def nothing(materials: Path) -> None:
@@ -27,7 +24,8 @@ class Case:
     """An input that is wrong in one way, and what is said of it."""
 
     name: str
-    field: str
+    field: str | None
+    """None: the sentence names it, but another field may be the wrong one."""
     says: str
     harm: Callable[[Path], None] = nothing
     """Done to the materials in this folder."""
@@ -71,18 +69,19 @@ def break_rows(materials: Path) -> None:
     write_rows(materials / "raw" / "rows.jsonl", broken)
 
 
+UNREACHABLE_STORE = Case(
+    name="unreachable store",
+    field=None,
+    says="http://127.0.0.1:1 (spec.storage.endpoint)",
+    spec={
+        "model": {"uri": "s3://models/mistral"},
+        "storage": {"endpoint": "http://127.0.0.1:1"},
+        "restart": {"maxRestarts": 0},
+    },
+)
+"""It is given half a minute for its first answer."""
+
 CASES = (
-    # The first answer of a store is waited for for 30 s, so it begins before the others.
-    Case(
-        name="unreachable store",
-        field="",
-        says="http://127.0.0.1:1 (spec.storage.endpoint)",
-        spec={
-            "model": {"uri": "s3://models/mistral"},
-            "storage": {"endpoint": "http://127.0.0.1:1"},
-            "restart": {"maxRestarts": 0},
-        },
-    ),
     Case(name="no model", field="spec.model.uri", says="nothing is stored under MATERIALS/model/", harm=remove_model),
     Case(
         name="model type",
@@ -148,46 +147,3 @@ def carry_out(case: Case, folder: Path) -> Refused:
     keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
     status, said = run.run(run.write(**spec), keys, within=60)
     return Refused(run, status, said.replace(uri, "MATERIALS"))
-
-
-@pytest.fixture(scope="module")
-def refused(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[str, Future[Refused]]]:
-    """All the cases at once, for each of them waits more than it works."""
-    with ThreadPoolExecutor(4) as threads:
-        yield {case.name: threads.submit(carry_out, case, tmp_path_factory.mktemp("refused")) for case in CASES}
-        threads.shutdown(cancel_futures=True)
-
-
-# The slow one is asked for last.
-@pytest.mark.parametrize("case", [*CASES[1:], CASES[0]], ids=lambda case: case.name)
-def test_what_is_wrong_is_told_with_the_field_to_change(case: Case, refused: Mapping[str, Future[Refused]]) -> None:
-    job = refused[case.name].result()
-
-    assert job.status == 1, job.said
-    assert case.says in next(line for line in job.lines if line.startswith("Failed "))
-    if case.field:
-        assert f"Change {case.field}" in job.lines
-    begin = next((number for number, line in enumerate(job.lines) if line.startswith("Places ")), 0)
-    assert tuple(line.removeprefix("Places ") for line in job.lines[begin:][: len(case.places)]) == case.places
-    assert "Traceback" not in job.said
-    assert not job.run.logs("train", 0)
-    assert job.run.processes() == []
-
-
-@pytest.mark.parametrize("verb", ["validate", "run"])
-def test_a_name_that_is_too_long_is_told_with_its_line(verb: str, tmp_path: Path) -> None:
-    run = TinyRun(tmp_path, tmp_path)
-    manifest = run.write()
-    manifest.write_text(manifest.read_text().replace("name: docstrings", f"name: {'x' * 41}"))
-
-    ended = subprocess.run(
-        [COMMAND, verb, manifest], capture_output=True, text=True, timeout=60, check=False, env=run.environ()
-    )
-
-    line = 1 + manifest.read_text().splitlines().index(f"  name: {'x' * 41}")
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith(f"{manifest}:{line}: metadata.name: ")
-    assert "40" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
