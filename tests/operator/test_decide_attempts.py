@@ -44,6 +44,11 @@ def test_the_first_attempt_starts_the_job() -> None:
     ]
 
 
+def test_a_later_attempt_leaves_the_start_of_the_job_where_it_was() -> None:
+    job = a_fine_tune_job(prepared_status(*history(Cause.CRASHED), start_time=ago(3600)))
+    assert attempts.begun(job, Observed(), NOW).start_time == ago(3600)
+
+
 def test_a_number_that_any_job_bears_is_not_given_again() -> None:
     job = a_fine_tune_job(prepared_status(*history(Cause.CRASHED)))
     status = attempts.begun(job, Observed(jobs=(a_job(attempt=4),)), NOW)
@@ -182,6 +187,10 @@ def test_a_storm_of_disruptions_backs_off_too() -> None:
 
 def test_what_was_suspended_comes_back_at_once() -> None:
     assert delay_after(Cause.CRASHED, Cause.CRASHED, Cause.SUSPENDED) is None
+
+
+def test_suspensions_before_a_failure_do_not_make_it_wait() -> None:
+    assert delay_after(Cause.SUSPENDED, Cause.SUSPENDED, Cause.CRASHED) is None
 
 
 def test_jobs_that_fell_together_do_not_come_back_together() -> None:

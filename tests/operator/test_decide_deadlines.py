@@ -46,6 +46,11 @@ def test_the_queue_deadline_counts_from_when_the_queue_took_the_job(seconds: int
     assert deadlines.expired(job, STARTS, NOW) is None
 
 
+def test_what_was_admitted_for_long_has_not_queued_for_long_when_its_queue_takes_it_back() -> None:
+    job = admitted(a_fine_tune_job(deadlines={"pendingSeconds": 60}), State(TRUE, "Admitted"), ago(3600))
+    assert deadlines.expired(job, QUEUED, NOW) is None
+
+
 @pytest.mark.parametrize(("seconds", "is_over"), [(601, False), (600, True)])
 def test_the_start_deadline_counts_from_the_attempt(seconds: int, is_over: bool) -> None:
     end = deadlines.start_expired(a_starting_job(deadlines={"startSeconds": seconds}), STARTS, NOW)
@@ -75,6 +80,12 @@ def test_what_has_run_is_not_late() -> None:
 def test_what_ran_before_its_queue_stopped_it_starts_anew() -> None:
     job = admitted(a_fine_tune_job(deadlines={"startSeconds": 60}), State(TRUE, "Admitted"), ago(60))
     assert deadlines.start_expired(job, STARTS, NOW) is not None
+
+
+@pytest.mark.parametrize("asked", [{"suspend": True}, {"cancel": True}])
+def test_what_is_to_stop_anyway_is_not_late(asked: dict[str, bool]) -> None:
+    job = a_starting_job(deadlines={"startSeconds": 60}, **asked)
+    assert deadlines.start_expired(job, STARTS, NOW) is None
 
 
 @pytest.mark.parametrize("stopping", [{"failing": True}, {"deletion_time": NOW}])

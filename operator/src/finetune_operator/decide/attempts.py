@@ -69,7 +69,7 @@ def seen(status: Status, observed: Observed, now: datetime) -> Status:
         status,
         attempt.model_copy(
             update={
-                "job_uid": attempt.job_uid or job.uid,
+                "job_uid": job.uid,
                 "running_time": attempt.running_time or (now if running else None),
             }
         ),
