@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from finetune_api.contract import ExitCode, Stage
 from finetune_api.progress import Activity, Progress
 from finetune_api.result import Failure, Result
 from finetune_api.status import Cause, Phase, Status
-from finetune_operator.apply import Kind, Ref, Rejected, Unavailable
+from finetune_operator.apply import Body, Kind, Ref, Rejected, Unavailable
 from kwok_results import PREPARED, PUBLISHED
 
 EVERY_KIND = (Kind.JOB, Kind.POD, Kind.CONFIG_MAP, Kind.SERVICE)
@@ -655,6 +656,22 @@ async def test_a_status_that_somebody_changed_is_read_again() -> None:
     world = FakeWorld()
     world.cluster.refuse = lambda write: world.cluster.changed(world.ref) if write.startswith("status") else None
     assert await world.look() == 1
+    assert world.names(Kind.JOB) == []
+
+
+async def test_what_was_edited_while_it_was_observed_is_not_decided_upon() -> None:
+    world = FakeWorld()
+    unedited = world.cluster.list
+
+    async def while_somebody_edits(kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> Sequence[Body]:
+        world.cluster.list = unedited
+        world.edit(suspend=True)
+        return await unedited(kind, namespace, labels)
+
+    world.cluster.list = while_somebody_edits
+    assert await world.look() == 1
+    assert world.cluster.writes == []
+    await world.rest()
     assert world.names(Kind.JOB) == []
 
 
