@@ -1,10 +1,12 @@
+import errno
+
 import pytest
 
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.result import Failure, Result
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.last_words import last_words
-from finetune_trainer.storage import AccessDenied, StoreUnavailable
+from finetune_trainer.storage import AccessDenied, NotFound, PreconditionFailed, StorageError, StoreUnavailable
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,26 @@ from finetune_trainer.storage import AccessDenied, StoreUnavailable
             StoreUnavailable("s3://a: timed out"),
             75,
             Failure(reason="StoreUnavailable", message="s3://a: timed out"),
+        ),
+        (
+            PreconditionFailed("s3://a: somebody else wrote first"),
+            75,
+            Failure(reason="StoreChanged", message="s3://a: somebody else wrote first"),
+        ),
+        (NotFound("s3://a: not found"), 65, Failure(reason="NotFound", message="s3://a: not found")),
+        (
+            StorageError("s3://a: the store refused"),
+            64,
+            Failure(reason="StoreRefused", message="s3://a: the store refused", field="spec.storage"),
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/scratch/x"),
+            75,
+            Failure(
+                reason="ScratchFull",
+                message="[Errno 28] No space left on device: '/scratch/x'",
+                field="spec.workers.resources.scratch",
+            ),
         ),
         (
             KeyError("RANK"),

@@ -103,6 +103,17 @@ def test_sigterm_while_rank_0_has_no_address_ends_the_pod_at_once(tmp_path):
     assert (code, result["failure"]["reason"]) == (143, "Stopped")
 
 
+def test_a_rank_that_hears_no_signal_while_it_starts_is_ended_with_the_pods_words(tmp_path):
+    script = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+say(activity="Starting")
+time.sleep(1000)
+"""
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    code, result = run(tmp_path, script)
+    assert (code, result["failure"]["reason"]) == (143, "Stopped")
+
+
 def test_a_rank_that_hangs_is_given_up_and_says_where_it_hung(tmp_path, capfd):
     script = """
 import faulthandler

@@ -79,17 +79,23 @@ def test_the_end_that_explains_the_others_is_the_pods(worse):
 
 
 @pytest.mark.parametrize(
-    ("code", "exit_code", "message"),
+    ("code", "exit_code", "reason", "message"),
     [
-        (-9, 137, "local rank 3 was ended by SIGKILL without a word"),
-        (7, 7, "local rank 3 exited with 7 without a word"),
-        (0, 1, "local rank 3 exited with 0 without a word"),
+        (-9, 137, "Crashed", "local rank 3 was ended by SIGKILL without a word"),
+        (-15, 143, "Stopped", "local rank 3 was ended by SIGTERM without a word"),
+        (7, 7, "Crashed", "local rank 3 exited with 7 without a word"),
+        (0, 1, "Crashed", "local rank 3 exited with 0 without a word"),
     ],
 )
-def test_a_rank_that_died_silently_is_spoken_for(code, exit_code, message):
-    failure = Failure(reason="Crashed", message=message)
+def test_a_rank_that_died_silently_is_spoken_for(code, exit_code, reason, message):
+    failure = Failure(reason=reason, message=message)
     result = Result(stage=Stage.TRAIN, attempt=2, failure=failure, checkpoint_step=40)
     assert verdict([Ended(3, code, None)], attempt=2, checkpoint_step=40) == (exit_code, result)
+
+
+def test_a_rank_that_is_stopped_before_it_can_hear_a_signal_explains_no_other_end():
+    lost = Ended(1, 75, said("LostPeer"))
+    assert verdict([Ended(0, -15, None), lost], attempt=2, checkpoint_step=None) == (75, lost.result)
 
 
 def test_what_a_rank_knows_of_checkpoints_wins_over_what_was_heard():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.result import Failure, Result
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.storage import AccessDenied, StoreUnavailable
+from finetune_trainer.storage import AccessDenied, NotFound, PreconditionFailed, StorageError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,16 @@ def _judge(error: Exception) -> tuple[int, Failure]:
             )
         case StoreUnavailable():
             return ExitCode.RETRY, Failure(reason="StoreUnavailable", message=_line(error))
+        case PreconditionFailed():
+            return ExitCode.RETRY, Failure(reason="StoreChanged", message=_line(error))
+        case NotFound():
+            return ExitCode.MISMATCH, Failure(reason="NotFound", message=_line(error))
+        case StorageError():
+            return ExitCode.BAD_CONFIG, Failure(reason="StoreRefused", message=_line(error), field="spec.storage")
+        case OSError(errno=errno.ENOSPC):
+            return ExitCode.RETRY, Failure(
+                reason="ScratchFull", message=_line(error), field="spec.workers.resources.scratch"
+            )
         case _:
             return CRASHED, Failure(reason="Crashed", message=f"{type(error).__name__}: {_line(error)}"[:1024])
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from finetune_api.contract import ExitCode, Stage
-from finetune_api.progress import Progress
+from finetune_api.progress import Activity, Progress
 from finetune_api.result import Failure, Result
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.failures import StageFailed
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _SURVIVOR_SECONDS = 5.0
 """For a rank to notice that another has ended, and to say what it has to say."""
+_STARTING_SECONDS = 5.0
+"""For a rank that has nothing to save yet to hear that it is to stop."""
 _STACK_SECONDS = 1.0
 """For a rank that hangs to print where."""
 
@@ -65,6 +67,11 @@ class _Rank:
     watchdog: Watchdog
     code: int | None = None
 
+    @property
+    def is_starting(self) -> bool:
+        heard = self.progress.heard()
+        return heard is None or heard[0].activity is Activity.STARTING
+
     def last_words(self) -> Result | None:
         return Result.model_validate_json(self.result.read_bytes()) if self.result.exists() else None
 
@@ -74,7 +81,7 @@ class _Stop:
     """Whether the pod was told to end."""
 
     asked: bool = False
-    forwarded: bool = False
+    forwarded_at: float | None = None
 
 
 def launch(
@@ -109,7 +116,7 @@ def _run(
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
         if stop.asked:
-            raise StageFailed(ExitCode.STOPPED, "Stopped", "told to stop before training began")
+            raise _stopped_early()
 
     address = wait_for_address(
         pod.rendezvous_host,
@@ -157,8 +164,8 @@ def _supervise(ranks: list[_Rank], stop: _Stop) -> str | None:
     while any(rank.code is None for rank in ranks):
         time.sleep(_POLL_SECONDS)
         now = time.monotonic()
-        if stop.asked and not stop.forwarded:
-            stop.forwarded = True
+        if stop.asked and stop.forwarded_at is None:
+            stop.forwarded_at = now
             _signal(ranks, signal.SIGTERM)
         for rank in ranks:
             rank.code = rank.process.poll()
@@ -168,12 +175,21 @@ def _supervise(ranks: list[_Rank], stop: _Stop) -> str | None:
                 rank.watchdog.heard(*heard, now)
         if failed_at is not None and now - failed_at > _SURVIVOR_SECONDS:
             return None
-        for rank in ranks:
-            if rank.code is None and (complaint := rank.watchdog.complaint(now)):
+        running = [rank for rank in ranks if rank.code is None]
+        in_vain = stop.forwarded_at is not None and now - stop.forwarded_at > _STARTING_SECONDS
+        if in_vain and running and all(rank.is_starting for rank in running):
+            # Measured: a rank that waits for its peers inside PyTorch's rendezvous hears no signal for minutes.
+            raise _stopped_early()
+        for rank in running:
+            if complaint := rank.watchdog.complaint(now):
                 _signal(ranks, signal.SIGUSR1)
                 time.sleep(_STACK_SECONDS)
                 return f"local rank {rank.local_rank}: {complaint}"
     return None
+
+
+def _stopped_early() -> StageFailed:
+    return StageFailed(ExitCode.STOPPED, "Stopped", "told to stop before training began")
 
 
 def _signal(ranks: list[_Rank], number: int) -> None:

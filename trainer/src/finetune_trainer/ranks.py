@@ -69,11 +69,12 @@ def verdict(ended: Iterable[Ended], *, attempt: int, checkpoint_step: int | None
     code = decisive.code if decisive.code >= 0 else 128 - decisive.code
     result = decisive.result
     if result is None:
+        reason = "Stopped" if decisive.code == -signal.SIGTERM else "Crashed"
         how = f"was ended by {signal.Signals(-decisive.code).name}" if decisive.code < 0 else f"exited with {code}"
         message = f"local rank {decisive.local_rank} {how} without a word"
         # Done means published, which is something to say.
         code = code or 1
-        result = Result(stage=Stage.TRAIN, attempt=attempt, failure=Failure(reason="Crashed", message=message))
+        result = Result(stage=Stage.TRAIN, attempt=attempt, failure=Failure(reason=reason, message=message))
     if result.checkpoint_step is None:
         result = result.model_copy(update={"checkpoint_step": checkpoint_step})
     return code, result
@@ -84,7 +85,7 @@ def _weight(ended: Ended) -> int:
     match ended.code:
         case ExitCode.DONE:
             return 0
-        case ExitCode.STOPPED:
+        case code if code in (ExitCode.STOPPED, -signal.SIGTERM):
             return 1
         case ExitCode.RETRY if failure is not None and failure.reason == REASON_LOST_PEER:
             return 2
