@@ -304,6 +304,14 @@ async def test_a_remembered_pod_is_gone_once_it_is_listed_no_more() -> None:
     ]
 
 
+async def test_a_remembered_pod_that_bears_our_labels_under_another_owner_is_not_ours() -> None:
+    memory = expecting()
+    memory.pod_gone({**body(Kind.POD, "forged", owner="other"), "status": ENDED})
+    assert len(memory.pods(UID)) == 1
+    job = body(Kind.JOB, spec={"completions": 2}, status={})
+    assert (await observe(train_2(), a_cluster(job), memory)).pods == ()
+
+
 async def test_pods_of_a_job_that_was_seen_and_is_gone_are_still_ours() -> None:
     status = prepared_status(an_attempt(2, job_name="triage-5f0c1-train-2", job_uid="uid-of-triage-5f0c1-train-2"))
     observed = await observe(make_job(status=status), a_cluster(pod_body(**RUNNING)), Memory())
