@@ -42,9 +42,11 @@ def train(
     tick: float = 0.0,
     stop: dict[str, int] | None = None,
     poison: str | None = None,
+    validation_loss: str = "1.5",
 ):
     """What a gang saw and how it ended. `stop`: the step at which a rank is told to stop."""
     import os
+    from contextlib import nullcontext
 
     from finetune_trainer.engine import Division, make_engine
     from finetune_trainer.failures import StageFailed
@@ -96,8 +98,9 @@ def train(
             checkpoints=saved,
             clock=lambda: next(clock),
             stopping=lambda: next(asked) >= stop_at,
-            validate=lambda: 1.5,
+            validate=lambda: float(validation_loss),
             beat=lambda: None,
+            waiting=nullcontext,
             report=lambda *_: None,
         )
         ended = None
@@ -167,6 +170,11 @@ def test_a_run_that_diverges_says_which_field_to_change(preloaded, folder, what)
     answers = preloaded.run(train, world_size=2, folder=folder, poison=what)
     assert [answer["ended"] for answer in answers] == [[69, "Diverged", "spec.training.learningRate"]] * 2
     assert [answer["saved"] for answer in answers] == [[], []]
+
+
+def test_weights_that_no_longer_predict_anything_are_never_saved(preloaded, folder):
+    answers = preloaded.run(train, world_size=2, folder=folder, steps=5, validation_loss="nan")
+    assert [(answer["ended"][1], answer["saved"]) for answer in answers] == [("Diverged", [])] * 2
 
 
 def test_rank_0s_clock_decides_when_a_checkpoint_is_due(preloaded, folder):

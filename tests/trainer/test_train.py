@@ -93,7 +93,10 @@ def test_a_run_that_is_stopped_and_then_loses_a_rank_is_bit_by_bit_the_run_witho
     assert "SIGKILL" in killed["result"]["failure"]["message"]
     assert survivor["result"]["checkpointStep"] >= saved
 
-    resumed = train(preloaded, tmp_path, next_attempt(second))
+    # How the model is examined may change while a job is suspended.
+    evaluation = second.spec.evaluation.model_copy(update={"generate_rows": 1})
+    spec = second.spec.model_copy(update={"evaluation": evaluation})
+    resumed = train(preloaded, tmp_path, next_attempt(second).model_copy(update={"spec": spec}))
     assert [answer["code"] for answer in resumed] == [0, 0]
     published = Published.parse(resumed[0]["result"]["published"])
     assert published.epoch == 3

@@ -10,7 +10,7 @@ import numpy as np
 from finetune_api.spec import Spec
 from finetune_trainer.evaluate import answers, evaluated_rows, mean_loss
 from finetune_trainer.gang import Gang
-from finetune_trainer.history import Sample
+from finetune_trainer.history import History, Sample
 from finetune_trainer.model import CausalLanguageModel
 from finetune_trainer.prepared import Documents
 from finetune_trainer.tokenizers import ChatTokenizer
@@ -27,39 +27,38 @@ class Examiner:
     beat: Callable[[], None]
     micro_batch_size: int
 
-    def loss(self, documents: Documents) -> float | None:
-        """Nats per trained token of a split, None when it is empty."""
-        rows = evaluated_rows(
-            documents,
-            sequence_length=self.spec.training.sequence_length,
-            max_rows=self.spec.evaluation.max_rows,
-        )
+    def loss(self, documents: Documents, *, max_rows: int) -> float | None:
+        """Nats per trained token of a split's first rows, None when it is empty."""
         return mean_loss(
             self.model,
             self.gang,
             documents,
-            rows,
+            evaluated_rows(documents, sequence_length=self.spec.training.sequence_length, max_rows=max_rows),
             micro_batch_size=self.micro_batch_size,
             beat=self.beat,
         )
 
-    def samples(self, documents: Documents) -> tuple[Sample, ...]:
-        """What the model answers to the first rows of a split."""
-        chosen = self._chosen(documents)
-        texts = [documents.texts(index) for index in chosen]
-        return tuple(
+    def measure_base(self, history: History, test: Documents) -> History:
+        """With what the model makes of the test split before it is trained."""
+        evaluation = self.spec.evaluation
+        chosen = _first_of_rows(test, evaluation.generate_rows)
+        texts = [test.texts(index) for index in chosen]
+        samples = tuple(
             Sample(prompt=text.prompt, expected=text.answer, before=answer)
-            for text, answer in zip(texts, self._answers(documents, chosen), strict=True)
+            for text, answer in zip(texts, self._answers(test, chosen), strict=True)
         )
+        loss = self.loss(test, max_rows=evaluation.max_rows)
+        return history.model_copy(update={"test_rows": evaluation.max_rows, "base_test_loss": loss, "samples": samples})
 
-    def answered(self, samples: tuple[Sample, ...], documents: Documents) -> tuple[Sample, ...]:
-        """The same samples with what the model answers now."""
-        after = self._answers(documents, self._chosen(documents))
-        return tuple(sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, after, strict=True))
-
-    def _chosen(self, documents: Documents) -> list[int]:
-        _, first = np.unique(documents.rows, return_index=True)
-        return [int(index) for index in first[: self.spec.evaluation.generate_rows]]
+    def measure_trained(self, history: History, test: Documents) -> History:
+        """With what it makes of the very rows that `measure_base` chose, whatever the spec asks for by now."""
+        samples = history.samples or ()
+        after = self._answers(test, _first_of_rows(test, len(samples)))
+        answered = tuple(
+            sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, after, strict=True)
+        )
+        loss = self.loss(test, max_rows=history.test_rows)
+        return history.model_copy(update={"test_loss": loss, "samples": answered})
 
     def _answers(self, documents: Documents, chosen: list[int]) -> list[str]:
         ids = answers(
@@ -71,3 +70,9 @@ class Examiner:
             beat=self.beat,
         )
         return [self.tokenizer.decode(answer) for answer in ids]
+
+
+def _first_of_rows(documents: Documents, num_rows: int) -> list[int]:
+    """The first document of each of the first raw rows."""
+    _, first = np.unique(documents.rows, return_index=True)
+    return [int(index) for index in first[:num_rows]]

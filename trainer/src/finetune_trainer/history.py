@@ -48,6 +48,8 @@ class History(Model):
     every: int = 1
     """Steps between two points."""
     validations: tuple[Validation, ...] = ()
+    test_rows: int = 0
+    """Raw rows of the test split, at most, that the base model was measured on: the trained one is, on the same."""
     base_test_loss: float | None = None
     test_loss: float | None = None
     samples: tuple[Sample, ...] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -62,6 +63,8 @@ class Surroundings:
     """Whether this rank was told to stop."""
     validate: Callable[[], float | None]
     beat: Callable[[], None]
+    waiting: Callable[[], AbstractContextManager[None]]
+    """Held while a checkpoint may wait for the store, which is no hang."""
     report: Callable[[Batch, int, History], None]
     """After a step of so many tokens."""
 
@@ -89,10 +92,10 @@ def train(
 
         due = gang.rank == 0 and at.clock() - saved >= course.checkpoint_seconds and not at.checkpoints.busy
         total, num_stopping, due_somewhere = gang.sum([loss, at.stopping(), due])
-        _refuse_divergence(math.isfinite(total), step)
+        refuse_divergence(math.isfinite(total), step)
         engine.step()
         # The engine skips a step whose gradients are not finite; every rank sees the same.
-        _refuse_divergence(engine.was_step_applied(), step)
+        refuse_divergence(engine.was_step_applied(), step)
         norm = float(engine.get_global_grad_norm())
         point = Point(step=step, loss=total / num_trained, learning_rate=rate, gradient_norm=norm)
         history = history.with_point(point)
@@ -101,12 +104,14 @@ def train(
         is_last = step == total_steps
         stops_here = num_stopping == gang.world_size and not is_last
         if (is_last or step % course.validate_every == 0) and (validation_loss := at.validate()) is not None:
+            refuse_divergence(math.isfinite(validation_loss), step)
             history = history.with_validation(step, validation_loss)
         if due_somewhere or is_last or stops_here:
-            at.checkpoints.save(step, history.to_json())
+            with at.waiting():
+                at.checkpoints.save(step, history.to_json())
+                if stops_here:
+                    at.checkpoints.finish()
             saved = at.clock()
-        if stops_here:
-            at.checkpoints.finish()
         at.report(batch, sum(int(documents.lengths[list(row)].sum()) for row in batch.rows), history)
         if stops_here:
             gang.leave()
@@ -159,7 +164,8 @@ def _accumulate(
     return float(torch.stack(losses).double().sum())
 
 
-def _refuse_divergence(is_finite: bool, step: int) -> None:
+def refuse_divergence(is_finite: bool, step: int) -> None:
+    """Raises StageFailed unless what was measured at this step is a number. Every rank has measured the same."""
     if not is_finite:
         raise StageFailed(
             ExitCode.DIVERGED,

@@ -12,8 +12,6 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.model import resolve
 from finetune_trainer.storage import Storage
 
-_FILE = "file://"
-
 
 @dataclass(frozen=True)
 class Materials:
@@ -23,24 +21,33 @@ class Materials:
     data: Path
 
 
-def places(model_uri: str, scratch: Path) -> Materials:
-    """Where `fetch` puts them; a model that is a folder of this machine is used where it lies."""
-    in_place = Path(model_uri.removeprefix(_FILE)).expanduser()
-    return Materials(in_place if model_uri.startswith(_FILE) else scratch / "model", scratch / "data")
+def places(scratch: Path) -> Materials:
+    """Where `fetch` puts them."""
+    return Materials(model=scratch / "model", data=scratch / "data")
 
 
 def fetch(model_uri: str, expected: Prepared, *, storage: Storage, scratch: Path) -> None:
     """Bring both here; one process a node does this. Raises StageFailed when they are not what was prepared."""
     model = resolve(storage, model_uri)
     if model.digest != expected.model_digest:
-        raise StageFailed(
-            ExitCode.MISMATCH,
-            "ModelChanged",
-            f"{model_uri} is no longer the model that was prepared for: put it back, or apply the job under a new name",
-            field="spec.model.uri",
-        )
-    here = places(model_uri, scratch)
-    if not model_uri.startswith(_FILE):
-        for stored in model.files:
-            storage.download(stored.uri, here.model / model.name_of(stored))
+        raise _model_changed(model_uri)
+    here = places(scratch)
+    here.model.mkdir(parents=True, exist_ok=True)
+    # No file but those that were checked: whatever else lies beside them, the libraries would read.
+    for stored in model.files:
+        path = here.model / model.name_of(stored)
+        if stored.uri.startswith("file://"):
+            path.unlink(missing_ok=True)
+            path.symlink_to(Path(stored.uri.removeprefix("file://")).expanduser())
+        elif storage.download(stored.uri, path).etag != stored.etag:
+            raise _model_changed(model_uri)
     prepared.fetch(storage, expected.data_uri, expected.data_digest, here.data)
+
+
+def _model_changed(uri: str) -> StageFailed:
+    return StageFailed(
+        ExitCode.MISMATCH,
+        "ModelChanged",
+        f"{uri} is no longer the model that was prepared for: put it back, or apply the job under a new name",
+        field="spec.model.uri",
+    )

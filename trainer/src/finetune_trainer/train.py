@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import math
 import os
 import signal
 import sys
@@ -13,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+import deepspeed
 import torch
 
 from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
 from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import LoRA, Precision, Spec
+from finetune_api.spec import LoRA, Spec
 from finetune_trainer import materials, tokenizers
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
@@ -28,9 +30,11 @@ from finetune_trainer.engine import Division, make_engine
 from finetune_trainer.examiner import Examiner
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
+from finetune_trainer.hardware import check_hardware
 from finetune_trainer.history import History
 from finetune_trainer.last_words import last_words
-from finetune_trainer.loop import Course, Surroundings, train
+from finetune_trainer.loop import Course, Surroundings, refuse_divergence, train
+from finetune_trainer.materials import Materials
 from finetune_trainer.model import Adapter, load_model
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
@@ -74,7 +78,7 @@ def run_rank(
     spec, prepared = snapshot.spec, snapshot.prepared
     if prepared is None:
         raise StageFailed(ExitCode.BAD_CONFIG, "NotPrepared", "a train stage needs the Result of its prepare stage")
-    _check_hardware(spec, prepared.resolved.precision)
+    check_hardware(spec.workers.gpus_per_node, prepared.resolved.precision)
     storage = open_storage(endpoint=spec.storage.endpoint, region=spec.storage.region)
     with ExitStack() as leaving:
         with reporter.alive():
@@ -87,22 +91,9 @@ def run_rank(
             if gang.local_rank == 0:
                 materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch)
             gang.barrier()
-        here = materials.places(spec.model.uri, pod.scratch)
+        here = materials.places(pod.scratch)
         division = _division(spec, prepared, gang)
-        model = load_model(
-            here.model,
-            adapter=Adapter(
-                lora=spec.method.lora or LoRA(),
-                target_modules=prepared.resolved.target_modules,
-                seed=spec.training.seed,
-            ),
-            precision=prepared.resolved.precision,
-            activation_checkpointing=spec.memory.activation_checkpointing,
-            device=gang.device,
-        )
-        engine = make_engine(
-            model, gang, training=spec.training, precision=prepared.resolved.precision, division=division
-        )
+        engine = _engine(spec, prepared, gang, division, here)
         checkpointer = Checkpointer(
             engine, gang, storage, run, scratch=pod.scratch / "checkpoints", keep_last=spec.checkpoint.keep_last
         )
@@ -110,33 +101,21 @@ def run_rank(
             loaded = checkpointer.load()
         done, history = (loaded[0], History.parse(loaded[1])) if loaded else (0, History())
 
-        tokenizer = tokenizers.load(here.model)
-        examiner = Examiner(spec, gang, model, tokenizer, reporter.beat, division.micro_batch_size)
-        validation, test = open_split(here.data, "validation"), open_split(here.data, "test")
+        total_steps = prepared.resolved.total_steps
         reporter.say(
             Activity.EVALUATING,
             step=done,
-            total_steps=prepared.resolved.total_steps,
+            total_steps=total_steps,
             validation_loss=history.validation_loss,
             checkpoint_step=checkpointer.committed_step,
         )
+        tokenizer = tokenizers.load(here.model)
+        examiner = Examiner(spec, gang, engine.module, tokenizer, reporter.beat, division.micro_batch_size)
+        test = open_split(here.data, "test")
         if history.samples is None:
-            history = history.model_copy(
-                update={"base_test_loss": examiner.loss(test), "samples": examiner.samples(test)}
-            )
+            history = examiner.measure_base(history, test)
 
-        reporter.training_begins(step=done, total_steps=prepared.resolved.total_steps)
-        surroundings = Surroundings(
-            gang=gang,
-            checkpoints=checkpointer,
-            clock=time.monotonic,
-            stopping=lambda: stop.asked,
-            validate=lambda: examiner.loss(validation),
-            beat=reporter.beat,
-            report=lambda batch, num_tokens, history: reporter.step_ended(
-                batch, history, num_tokens=num_tokens, checkpoint_step=checkpointer.committed_step
-            ),
-        )
+        reporter.training_begins(step=done, total_steps=total_steps)
         course = Course(
             training=spec.training,
             resolved=prepared.resolved,
@@ -144,7 +123,7 @@ def run_rank(
             validate_every=spec.evaluation.every_steps,
             checkpoint_seconds=spec.checkpoint.interval_seconds,
         )
-        engine.train()
+        surroundings = _surroundings(gang, checkpointer, examiner, reporter, stop, here)
         with stop.noted():
             history = train(engine, open_split(here.data, "train"), course, surroundings, done=done, history=history)
             with reporter.alive():
@@ -153,16 +132,16 @@ def run_rank(
             raise SystemExit(ExitCode.STOPPED)
 
         reporter.say(Activity.EVALUATING, checkpoint_step=checkpointer.committed_step)
-        history = history.model_copy(
-            update={"test_loss": examiner.loss(test), "samples": examiner.answered(history.samples or (), test)}
-        )
+        history = examiner.measure_trained(history, test)
+        refuse_divergence(history.test_loss is None or math.isfinite(history.test_loss), total_steps)
+
         reporter.say(Activity.PUBLISHING)
         with reporter.alive():
             if run is not None:
                 publish(
                     storage,
                     run,
-                    model.model,
+                    engine.module.model,
                     snapshot=snapshot,
                     prepared=prepared,
                     history=history,
@@ -213,22 +192,48 @@ def _division(spec: Spec, prepared: Prepared, gang: Gang) -> Division:
     return Division(zero_stage=spec.deepspeed.zero_stage, micro_batch_size=micro_batch_size, micro_steps=micro_steps)
 
 
-def _check_hardware(spec: Spec, precision: Precision) -> None:
-    wanted = spec.workers.gpus_per_node
-    if wanted > torch.cuda.device_count():
-        raise StageFailed(
-            ExitCode.UNSUPPORTED_HARDWARE,
-            "NoGpu",
-            f"{torch.cuda.device_count()} of {wanted} GPUs can be used by PyTorch {torch.__version__} on this node",
-            field="spec.workers.gpusPerNode",
-        )
-    if wanted and precision is Precision.BFLOAT16 and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise StageFailed(
-            ExitCode.UNSUPPORTED_HARDWARE,
-            "NoBFloat16",
-            f"{torch.cuda.get_device_name()} has no bfloat16: ask for Float32, or for another GPU by nodeSelector",
-            field="spec.training.precision",
-        )
+def _engine(
+    spec: Spec, prepared: Prepared, gang: Gang, division: Division, here: Materials
+) -> deepspeed.DeepSpeedEngine:
+    """The base model with a fresh adapter, ready to be trained."""
+    precision = prepared.resolved.precision
+    model = load_model(
+        here.model,
+        adapter=Adapter(
+            lora=spec.method.lora or LoRA(),
+            target_modules=prepared.resolved.target_modules,
+            seed=spec.training.seed,
+        ),
+        precision=precision,
+        activation_checkpointing=spec.memory.activation_checkpointing,
+        device=gang.device,
+    )
+    engine = make_engine(model, gang, training=spec.training, precision=precision, division=division)
+    engine.train()
+    return engine
+
+
+def _surroundings(
+    gang: Gang,
+    checkpointer: Checkpointer,
+    examiner: Examiner,
+    reporter: Reporter,
+    stop: StopSignal,
+    here: Materials,
+) -> Surroundings:
+    validation, max_rows = open_split(here.data, "validation"), examiner.spec.evaluation.max_rows
+    return Surroundings(
+        gang=gang,
+        checkpoints=checkpointer,
+        clock=time.monotonic,
+        stopping=lambda: stop.asked,
+        validate=lambda: examiner.loss(validation, max_rows=max_rows),
+        beat=reporter.beat,
+        waiting=reporter.alive,
+        report=lambda batch, num_tokens, history: reporter.step_ended(
+            batch, history, num_tokens=num_tokens, checkpoint_step=checkpointer.committed_step
+        ),
+    )
 
 
 def _explained(error: Exception) -> Exception:

@@ -1,0 +1,65 @@
+"""What training finds on its node: the files that were checked, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corpora import prepare_snapshot
+from finetune_api.result import Prepared
+from finetune_trainer import materials
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare import prepare
+from finetune_trainer.storage import Storage, StoredObject, open_storage
+from memory_storage import MemoryStorage
+
+MODEL = "s3://models/m"
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Prepared:
+    snapshot = prepare_snapshot(tmp_path)
+    (tmp_path / "prepare").mkdir()
+    return prepare(snapshot, storage=open_storage(), scratch=tmp_path / "prepare", report=lambda _: None, cpuinfo="")
+
+
+def in_memory(home: Path, found: Prepared, storage: MemoryStorage | None = None) -> MemoryStorage:
+    """The same model and data as objects."""
+    storage = storage or MemoryStorage()
+    for folder, uri in ((home / "model", MODEL), (Path(found.data_uri.removeprefix("file://")), "s3://data")):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                storage.upload(path, f"{uri}/{path.relative_to(folder).as_posix()}")
+    return storage
+
+
+def fetch(uri: str, found: Prepared, storage: Storage, scratch: Path) -> materials.Materials:
+    materials.fetch(uri, found, storage=storage, scratch=scratch)
+    return materials.places(scratch)
+
+
+def test_a_folder_of_this_machine_and_objects_give_the_same_files(tmp_path: Path, found: Prepared) -> None:
+    (tmp_path / "model" / "adapter_config.json").write_text('{"base_model_name_or_path": "/another/model"}')
+    (tmp_path / "model" / "tokenizer.model.bak").write_text("not asked for")
+    local = fetch(f"file://{tmp_path}/model", found, open_storage(), tmp_path / "a")
+    objects = in_memory(tmp_path, found)
+    remote = fetch(MODEL, found.model_copy(update={"data_uri": "s3://data"}), objects, tmp_path / "b")
+    for here in (local, remote):
+        files = {path.name: path.read_bytes() for path in here.model.iterdir()}
+        assert sorted(files) == ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+        assert all(files[name] == (tmp_path / "model" / name).read_bytes() for name in files)
+        assert (here.data / "train" / "index.arrow").is_file()
+
+
+def test_a_file_that_is_replaced_after_it_was_checked_is_not_trained_on(tmp_path: Path, found: Prepared) -> None:
+    class Replaced(MemoryStorage):
+        def download(self, uri: str, path: Path) -> StoredObject:
+            if uri.endswith("model.safetensors"):
+                self.write(uri, self.read(uri)[0])
+            return super().download(uri, path)
+
+    storage = in_memory(tmp_path, found, Replaced())
+    with pytest.raises(StageFailed, match=r"s3://models/m is no longer the model") as failed:
+        fetch(MODEL, found.model_copy(update={"data_uri": "s3://data"}), storage, tmp_path / "scratch")
+    assert failed.value.failure.field == "spec.model.uri"
