@@ -13,6 +13,10 @@ import tiers
 from binaries import VERSITYGW, Module, NoBinaries, ensure
 from s3server import S3Server
 
+FOLDER = Path(__file__).parent
+ONE_PROCESS = ("e2e", "kubernetes", "trainer")
+"""Folders whose tests share something dear: whole runs, a control plane, a process with torch. Each runs in one worker."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"tier(name): what the test needs to run, of {', '.join(tiers.TIERS)}")
@@ -28,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if complaint := tiers.misplaced(item.nodeid, _tiers_of(item), fixtures):
             raise pytest.UsageError(complaint)
+        if (folder := item.path.relative_to(FOLDER).parts[0]) in ONE_PROCESS:
+            item.add_marker(pytest.mark.xdist_group(folder))
     items.sort(key=lambda item: tiers.rank(_tiers_of(item)))
 
 
@@ -35,6 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     terminal = session.config.pluginmanager.getplugin("terminalreporter")
+    if terminal is None:  # a worker: the process that started it gives the account
+        yield
+        return
     reports = terminal.stats.get("skipped", [])
     reasons = [report.longrepr[2].removeprefix("Skipped: ") for report in reports]
     if reasons and tiers.skips_fail(os.environ) and session.exitstatus == pytest.ExitCode.OK:
