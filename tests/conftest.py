@@ -15,7 +15,7 @@ from s3server import S3Server
 
 FOLDER = Path(__file__).parent
 ONE_PROCESS = ("e2e", "kubernetes", "trainer")
-"""Folders whose tests share something dear: whole runs, a control plane, a process with torch. Each runs in one worker."""
+"""Folders whose tests share something dear (runs, a control plane, a process with torch): each in one worker."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
