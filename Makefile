@@ -23,7 +23,7 @@ quick: install ## What pre-commit runs: format, lint, types, boundaries, drift
 
 test: install ## All tests; Kubernetes and S3 server are built beside them when they are not there yet
 	$(RUN) python tests/kit/binaries.py build & \
-	$(RUN) pytest --numprocesses=2 --dist=loadgroup; status=$$?; wait; exit $$status
+	$(RUN) pytest --numprocesses=2 --no-loadscope-reorder; status=$$?; wait; exit $$status
 
 generate: install ## Write the CRD, the chart's copy of it and the field reference
 	$(RUN) python -m finetune_api

@@ -6,8 +6,10 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import tiers
 from binaries import VERSITYGW, Module, NoBinaries, ensure
@@ -26,14 +28,26 @@ def _tiers_of(item: pytest.Item) -> list[str]:
     return [name for mark in item.iter_markers("tier") for name in mark.args]
 
 
+class FolderScheduling(LoadScopeScheduling):
+    """What shares something dear goes to one worker, all else by file. (xdist's loadgroup does nothing on pytest 9.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        folder = file.split("/")[1]
+        return folder if folder in ONE_PROCESS else file
+
+
+@pytest.hookimpl(optionalhook=True)  # one process alone has no scheduler
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+    return FolderScheduling(config, log)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if complaint := tiers.misplaced(item.nodeid, _tiers_of(item), fixtures):
             raise pytest.UsageError(complaint)
-        if (folder := item.path.relative_to(FOLDER).parts[0]) in ONE_PROCESS:
-            item.add_marker(pytest.mark.xdist_group(folder))
     items.sort(key=lambda item: tiers.rank(_tiers_of(item)))
 
 

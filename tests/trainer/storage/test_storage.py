@@ -44,7 +44,6 @@ class Promises:
         assert [
             storage.read(f"{base}/a", start, length)[0]
             for start, length in ((2, 3), (8, 5), (3, None), (10, 4), (2, 0))
-            for start, length in ((2, 3), (8, 5), (3, None), (10, 4), (2, 0))
         ] == [
             b"234",
             b"89",
