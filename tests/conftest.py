@@ -33,8 +33,7 @@ class FolderScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        folder = file.split("/")[1]
-        return folder if folder in ONE_PROCESS else file
+        return file.rpartition("/")[0] if file.split("/")[1] in ONE_PROCESS else file
 
 
 @pytest.hookimpl(optionalhook=True)  # one process alone has no scheduler

@@ -25,7 +25,7 @@ def prepared(home: Path, **spec: Any) -> Snapshot:
         "training": {
             "sequenceLength": 256,
             "globalBatchSize": 4,
-            "epochs": 15,  # long enough that a signal at step 5 arrives while it trains, also on a busy machine
+            "epochs": 60,  # long enough that a signal at step 5 arrives while it trains, also on a busy machine
             "learningRate": 1e-2,
             "precision": "Float32",
         },
