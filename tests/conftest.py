@@ -17,7 +17,7 @@ from s3server import S3Server
 
 FOLDER = Path(__file__).parent
 ONE_PROCESS = ("e2e", "kubernetes", "trainer")
-"""Folders whose tests share something dear (runs, a control plane, a process with torch): each in one worker."""
+"""Where tests share something dear (runs, a control plane, a process with torch): one worker for each folder."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,7 +29,10 @@ def _tiers_of(item: pytest.Item) -> list[str]:
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """What shares something dear goes to one worker, all else by file. (xdist's loadgroup does nothing on pytest 9.)"""
+    """What shares something dear goes to one worker, all else by file.
+
+    Not `--dist=loadgroup`: with xdist 3.8.0 and pytest 9.2.0 tests of one group were seen in both workers.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
