@@ -15,7 +15,7 @@ import pytest
 from finetune_trainer.prepared import open_split
 from local_runs import Succeeded, wait_until
 
-PLAIN_PEFT = Path(__file__).parents[1] / "kit" / "plain_peft.py"
+PLAIN_PEFT = Path(__file__).parents[2] / "kit" / "plain_peft.py"
 
 
 def told(said: str) -> list[str]:
