@@ -317,7 +317,7 @@ async def a_child_of_an_owner_that_is_gone_does_not_stay(world: World) -> None:
 
 
 @case
-async def a_status_is_written_only_over_the_version_that_was_read(world: World) -> None:
+async def a_status_is_replaced_whole_and_only_over_the_version_that_was_read(world: World) -> None:
     body = make_body("tune", metadata={"namespace": world.namespace})
     created = await world.cluster.create(
         {key: body[key] for key in ("apiVersion", "kind", "spec")}
@@ -333,6 +333,9 @@ async def a_status_is_written_only_over_the_version_that_was_read(world: World) 
     found = await world.cluster.get(ref)
     assert found is not None
     assert found["status"]["run"] == "abc"
+    version = written["metadata"]["resourceVersion"]
+    replaced = await world.cluster.write_status(ref, {"observedGeneration": 1}, resource_version=version)
+    assert replaced["status"] == {"observedGeneration": 1}
     absent = Ref(Kind.FINE_TUNE_JOB, world.namespace, "absent")
     with pytest.raises(Conflict):
         await world.cluster.write_status(absent, {"observedGeneration": 1}, resource_version=version)

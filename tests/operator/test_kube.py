@@ -193,13 +193,12 @@ async def test_a_status_is_replaced_only_in_the_version_that_was_read(tmp_path: 
     async with serving(server, tmp_path) as cluster:
         written = await cluster.write_status(FINE_TUNE_JOB, {"phase": "Pending"}, resource_version="7")
     assert written == {"metadata": {"resourceVersion": "8"}}
-    assert server.lines == ["PUT /apis/finetune.dev/v1alpha1/namespaces/ml/finetunejobs/triage/status"]
-    assert server.requests[0].body == {
-        "apiVersion": "finetune.dev/v1alpha1",
-        "kind": "FineTuneJob",
-        "metadata": {"name": "triage", "namespace": "ml", "resourceVersion": "7"},
-        "status": {"phase": "Pending"},
-    }
+    assert server.lines == ["PATCH /apis/finetune.dev/v1alpha1/namespaces/ml/finetunejobs/triage/status"]
+    assert server.requests[0].headers["Content-Type"] == "application/json-patch+json"
+    assert server.requests[0].body == [
+        {"op": "add", "path": "/metadata/resourceVersion", "value": "7"},
+        {"op": "add", "path": "/status", "value": {"phase": "Pending"}},
+    ]
 
 
 async def test_the_status_of_what_is_gone_is_a_conflict(tmp_path: Path) -> None:
