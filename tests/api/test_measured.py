@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pydantic import ValidationError
 
 from finetune_api.contract import Stage
 from finetune_api.progress import Activity, Progress
@@ -19,3 +20,10 @@ def test_an_overflowing_number_of_a_foreign_trainer_does_not_reach_a_status() ->
     assert Progress.model_validate_json(words, by_alias=True, by_name=False) == Progress(
         stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING
     )
+
+
+@pytest.mark.parametrize("step", [2**53, 10**30, -1])
+def test_a_count_that_the_api_server_would_refuse_is_none(step: int) -> None:
+    words = f'{{"stage": "Train", "attempt": 1, "activity": "Training", "step": {step}}}'
+    with pytest.raises(ValidationError, match="step"):
+        Progress.model_validate_json(words, by_alias=True, by_name=False)

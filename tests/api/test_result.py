@@ -17,7 +17,7 @@ from finetune_api.result import (
 )
 from finetune_api.spec import LoRA, Output, Precision
 
-LARGE = 2**53
+LARGE = 2**53 - 1
 DIGEST = "f" * 64
 # The longest that the API allows, so that what a job was allowed to be is never the reason for a lost Result.
 URI = "s3://abc/" + "u" * (300 - len("s3://abc/"))

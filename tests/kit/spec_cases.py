@@ -165,6 +165,11 @@ _STRINGS = (
     Case("an empty account", {"workers": {"serviceAccountName": ""}}, "spec.workers.serviceAccountName"),
     Case("memory without unit", {"workers": {"resources": {"memory": "64"}}}, "spec.workers.resources.memory"),
     Case("memory in letters", {"workers": {"resources": {"memory": "64GB"}}}, "spec.workers.resources.memory"),
+    Case(
+        "a class by its provisioner",
+        {"workers": {"resources": {"scratchStorageClass": "ebs.csi/fast"}}},
+        "spec.workers.resources.scratchStorageClass",
+    ),
     Case("no cores", {"workers": {"resources": {"cpu": "0"}}}, "spec.workers.resources.cpu"),
     Case("an image with a blank", {"workers": {"image": "trainer :1.0"}}, "spec.workers.image"),
     Case("a digest cut short", {"workers": {"image": "trainer@sha256:abc"}}, "spec.workers.image"),
@@ -303,6 +308,7 @@ GOOD = (
     Case("an empty label value", _labels(team="")),
     Case("an image by digest", {"workers": {"image": f"registry:5000/a/trainer:1.0@sha256:{'0' * 64}"}}),
     Case("requests", {"workers": {"resources": {"cpu": "500m", "memory": "1.5Gi", "scratch": "200G"}}}),
+    Case("a scratch volume", {"workers": {"resources": {"scratchStorageClass": "fast.local"}}}),
     Case("an S3 server", {"storage": {"endpoint": "http://127.0.0.1:9000", "region": "eu-central-1"}}),
     Case("suspended from the start", {"suspend": True}),
 )

@@ -1,11 +1,11 @@
-"""Numbers that were measured: what JSON cannot write, a loss that is NaN say, is left out instead of told."""
+"""Numbers that a stage tells of itself, kept within what JSON and the API server can hold."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 
 def _if_finite(value: float | None) -> float | None:
@@ -13,4 +13,7 @@ def _if_finite(value: float | None) -> float | None:
 
 
 Measured: TypeAlias = Annotated[float | None, AfterValidator(_if_finite)]
-"""The API server refuses a whole status in which one number is NaN or infinite."""
+"""What JSON cannot write, a loss that is NaN say, is left out instead of told: it would cost the whole status."""
+
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""The largest is what every reader of JSON holds exactly; the API server refuses a status with more than 64 bits."""

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from finetune_api.contract import Stage
-from finetune_api.measured import Measured
+from finetune_api.measured import Count, Measured
 from finetune_api.model import Model
 
 
@@ -23,13 +23,13 @@ class Progress(Model):
     """One reading. Counts are of optimizer steps, losses in nats per trained token."""
 
     stage: Stage
-    attempt: int
+    attempt: Count
     activity: Activity
-    rows_read: int | None = None
+    rows_read: Count | None = None
     """Prepare: rows read so far."""
-    step: int | None = None
+    step: Count | None = None
     """Train: optimizer steps done, those of earlier attempts included."""
-    total_steps: int | None = None
+    total_steps: Count | None = None
     epoch: Measured = None
     loss: Measured = None
     """Of the last step's global batch."""
@@ -38,6 +38,6 @@ class Progress(Model):
     learning_rate: Measured = None
     tokens_per_second: Measured = None
     """Trained and untrained tokens without padding, over all workers."""
-    seconds_left: int | None = None
-    checkpoint_step: int | None = None
+    seconds_left: Count | None = None
+    checkpoint_step: Count | None = None
     """The last committed checkpoint."""

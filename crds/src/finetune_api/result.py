@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finetune_api.contract import RESULT_MAX_BYTES, Stage
-from finetune_api.measured import Measured
+from finetune_api.measured import Count, Measured
 from finetune_api.model import Model
 from finetune_api.spec import Precision
 
@@ -28,36 +28,36 @@ class Failure(Model):
 class SplitCounts(Model):
     """Rows of each split."""
 
-    train: int
-    validation: int
-    test: int
+    train: Count
+    validation: Count
+    test: Count
 
 
 class DataSummary(Model):
     """What became of the raw rows: read = rejected + removed + train + validation + test."""
 
-    files: int
-    rows_read: int
-    rows_cleaned: int
+    files: Count
+    rows_read: Count
+    rows_cleaned: Count
     """Kept rows in which a repair changed something."""
-    rows_rejected: int
+    rows_rejected: Count
     """Unparseable or invalid; they count towards maxBadRowPercent."""
-    rows_removed: int
+    rows_removed: Count
     """Duplicate or empty; listed, but never a failure."""
     splits: SplitCounts
-    train_tokens: int
+    train_tokens: Count
     """Tokens of the train split, per epoch."""
-    trained_tokens: int
+    trained_tokens: Count
     """Those of them that carry loss."""
 
 
 class Resolved(Model):
     """Values that the spec left open, as chosen. All decide the outcome and are part of the run."""
 
-    total_steps: int
-    steps_per_epoch: int
-    global_batch_size: int
-    warmup_steps: int
+    total_steps: Count
+    steps_per_epoch: Count
+    global_batch_size: Count
+    warmup_steps: Count
     precision: Precision
     target_modules: tuple[str, ...]
     """Names of the adapted layers."""
@@ -93,8 +93,8 @@ class Metrics(Model):
 class Published(Model):
     """The finished model."""
 
-    step: int
-    epoch: int
+    step: Count
+    epoch: Count
     """Fencing epoch under which it was published."""
     model_uri: str
     report_uri: str
@@ -107,11 +107,11 @@ class Result(Model):
     """One of `failure`, `prepared`, `published`."""
 
     stage: Stage
-    attempt: int
+    attempt: Count
     failure: Failure | None = None
     prepared: Prepared | None = None
     published: Published | None = None
-    checkpoint_step: int | None = None
+    checkpoint_step: Count | None = None
     """Train: the last committed checkpoint, also after a failure."""
 
     def encode(self) -> bytes:

@@ -255,7 +255,9 @@ class Resources(Model):
     memory: Bytes | None = None
     """Memory request and limit."""
     scratch: Bytes | None = None
-    """Size limit of the node-local scratch volume."""
+    """Size limit of the scratch volume."""
+    scratch_storage_class: Name | None = None
+    """StorageClass of the scratch volume, that of preparation too, which goes with its pod; absent: the node's disk."""
 
 
 class TolerationOperator(StrEnum):

@@ -117,6 +117,8 @@ class Attempt(Model):
     """Of the pod that decided the cause."""
     node: str | None = None
     """Node of that pod."""
+    image: Annotated[str, Field(max_length=512)] | None = None
+    """Image that ran, by its digest, as the first pod's node names it."""
     checkpoint_step: int | None = None
     """Last committed checkpoint that it reported."""
 
