@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from cluster import ApiServer
-from cluster_client import FINETUNE_JOBS, JOBS, Resource, eventually
+from cluster_client import FINETUNE_JOBS, Resource, eventually
 from cluster_job import ClusterJob
 from cluster_operator import Operator
+from permissions import LEASE_RULES, RULES, grant, kubeconfig
 
 pytestmark = pytest.mark.tier("api")
 
 LEASES = Resource("coordination.k8s.io/v1", "leases")
 LEASE = "finetune-operator"
-RULES = [
-    {"apiGroups": ["finetune.dev"], "resources": ["finetunejobs"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": ["finetune.dev"], "resources": ["finetunejobs/status"], "verbs": ["update"]},
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch", "create", "delete"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "delete"]},
-    {"apiGroups": [""], "resources": ["configmaps", "services"], "verbs": ["get", "list", "create", "delete"]},
-    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
-]
-"""All that it needs; with the plugin OwnerReferencesPermissionEnforcement also `update` of finetunejobs/finalizers."""
 Make = Callable[..., Operator]
 
 
@@ -145,33 +135,17 @@ def test_losing_the_lease_ends_it_at_once(api_server: ApiServer, namespace: str,
 
 
 def test_a_missing_permission_is_named_and_waited_for(api_server: ApiServer, namespace: str, make: Make) -> None:
-    account(api_server, namespace, "Role", [rule for rule in RULES if "jobs" not in rule["resources"]])
+    without_jobs = [rule for rule in RULES if "jobs" not in rule["resources"]]
+    grant(api_server, namespace, [*without_jobs, *LEASE_RULES], namespace=namespace)
     operator = make()
-    operator.process.env = {**operator.process.env, "KUBECONFIG": service_account(api_server, namespace)}
+    operator.process.env = {**operator.process.env, "KUBECONFIG": str(kubeconfig(api_server, namespace))}
     operator.process.start()
     eventually(lambda: "waiting for what is to be watched: jobs.batch is forbidden: " in said(operator))
     assert operator.get("/livez") == (200, "ok")
     assert operator.get("/readyz") == (500, "the lease\nthe watches")
     assert holder(api_server, namespace) is None
-    account(api_server, namespace, "Role", RULES)
+    grant(api_server, namespace, [*RULES, *LEASE_RULES], namespace=namespace)
     eventually(lambda: operator.answers("/readyz"))
-
-
-@pytest.mark.parametrize("scope", ["Role", "ClusterRole"])
-def test_it_needs_no_more_than_these_permissions(scope: str, api_server: ApiServer, namespace: str, make: Make) -> None:
-    account(api_server, namespace, scope, RULES)
-    operator = make(NAMESPACES=namespace if scope == "Role" else "")
-    operator.process.env = {**operator.process.env, "KUBECONFIG": service_account(api_server, namespace)}
-    operator.start()
-    job = ClusterJob(api_server.client, namespace)
-    job.create({})
-    eventually(lambda: len(job.children()) >= 2)
-    job.change(suspend=True)
-    # No controller is there to collect what was deleted in the foreground.
-    eventually(lambda: all("deletionTimestamp" in job["metadata"] for job in api_server.client.list(JOBS, namespace)))
-    operator.process.stop()
-    assert operator.process.exit_code == 0
-    assert "forbidden" not in said(operator)
 
 
 def test_settings_that_cannot_be_used_are_said_in_one_line(make: Make) -> None:
@@ -191,33 +165,3 @@ def test_a_taken_port_is_said_in_one_line(make: Make) -> None:
         assert ended(operator) == 1
     assert "ERROR the server ended: OSError: " in said(operator)
     assert "Traceback" not in said(operator)
-
-
-def account(api_server: ApiServer, namespace: str, scope: str, rules: list[dict[str, list[str]]]) -> None:
-    """A service account that may do this in its namespace (Role) or in every one (ClusterRole), and nothing else."""
-    where = {"namespace": namespace} if scope == "Role" else {}
-    name = {"name": f"operator-{namespace}", **where}
-    group = "rbac.authorization.k8s.io"
-    binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": f"{scope}Binding",
-        "metadata": name,
-        "roleRef": {"apiGroup": group, "kind": scope, "name": name["name"]},
-        "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": namespace}],
-    }
-    api_server.apply(
-        {"apiVersion": f"{group}/v1", "kind": scope, "metadata": name, "rules": rules},
-        binding,
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": namespace}},
-    )
-
-
-def service_account(api_server: ApiServer, namespace: str) -> str:
-    """Path of the kubeconfig of that account."""
-    made = api_server.kubectl("create", "token", "operator", f"--namespace={namespace}")
-    made.check_returncode()
-    config = json.loads(api_server.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": made.stdout.strip()}
-    path = api_server.folder / f"{namespace}.kubeconfig"
-    path.write_text(json.dumps(config))
-    return str(path)
