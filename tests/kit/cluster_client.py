@@ -43,18 +43,19 @@ CONFIG_MAPS = Resource("v1", "configmaps")
 EVENTS = Resource("v1", "events")
 RESOURCE_QUOTAS = Resource("v1", "resourcequotas")
 JOBS = Resource("batch/v1", "jobs")
+NETWORK_POLICIES = Resource("networking.k8s.io/v1", "networkpolicies")
 FINETUNE_JOBS = Resource("finetune.dev/v1alpha1", "finetunejobs")
 
 
 class Client:
-    """Thread-safe; every method raises ApiError when the server refuses."""
+    """Thread-safe; every method raises ApiError when the server refuses. No token where a proxy adds its own."""
 
-    def __init__(self, url: str, token: str, certificate_authority: str) -> None:
+    def __init__(self, url: str, token: str | None = None, certificate_authority: str | None = None) -> None:
         self._url = url
         self._http = urllib3.PoolManager(
             maxsize=8,
             ca_certs=certificate_authority,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=10,
             retries=False,
         )

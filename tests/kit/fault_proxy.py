@@ -1,4 +1,4 @@
-"""An HTTP proxy on loopback that does to chosen requests what networks and overloaded servers do."""
+"""An HTTP proxy that does to chosen requests what networks and overloaded servers do."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class FaultProxy:
 
 
 @contextmanager
-def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
-    """A proxy before the server at `upstream` (`http://host:port`)."""
-    address = urlsplit(upstream).netloc
+def fault_proxy(upstream: str, *, address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[FaultProxy]:
+    """A proxy at `address` before the server at `upstream` (`http://host:port`)."""
+    behind = urlsplit(upstream).netloc
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -69,7 +69,7 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = relay  # noqa: N815
 
         def pass_on(self, body: bytes, fault: Fault | None) -> None:
-            upstream = http.client.HTTPConnection(address, timeout=20)
+            upstream = http.client.HTTPConnection(behind, timeout=20)
             try:
                 # The signature covers the Host header: it is passed on as it came.
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
@@ -98,7 +98,7 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(address, Handler) as server:
         server.daemon_threads = True
         proxy = FaultProxy(f"http://127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -6,26 +6,64 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.validator import ValidationMode
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+Encode = Callable[[str, str], tuple[int, list[int]]]
+"""Prompt and answer to the number of the prompt's tokens, and all tokens up to the end of the answer."""
 
-def mean_loss(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> float:
+
+def by_template(folder: Path) -> Encode:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def encode(prompt: str, answer: str) -> tuple[int, list[int]]:
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        begin = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, return_dict=False)
+        whole = tokenizer.apply_chat_template(turns, return_dict=False)
+        return len(begin), whole[: len(whole) - whole[::-1].index(tokenizer.eos_token_id)]
+
+    return encode
+
+
+def by_mistral_v3(folder: Path) -> Encode:
+    # mistral-common takes the version from the file's name.
+    with tempfile.TemporaryDirectory() as home:
+        path = shutil.copyfile(folder / "tokenizer.model", Path(home, "tokenizer.model.v3"))
+        inference, finetuning = (
+            MistralTokenizer.from_file(str(path), mode=mode)
+            for mode in (ValidationMode.test, ValidationMode.finetuning)
+        )
+
+    def encode(prompt: str, answer: str) -> tuple[int, list[int]]:
+        turns = [UserMessage(content=prompt), AssistantMessage(content=answer)]
+        begin = inference.encode_chat_completion(ChatCompletionRequest(messages=turns[:1]))
+        return len(begin.tokens), finetuning.encode_chat_completion(ChatCompletionRequest(messages=turns)).tokens
+
+    return encode
+
+
+def mean_loss(model: Any, encode: Encode, rows: list[dict[str, str]]) -> float:
     """Nats per token of the answers, their end tokens included; each row by itself."""
     total, num_tokens = 0.0, 0
     for row in rows:
-        turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-        prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, return_dict=False)
-        whole = tokenizer.apply_chat_template(turns, return_dict=False)
-        ids = torch.tensor(whole[: len(whole) - whole[::-1].index(tokenizer.eos_token_id)])
+        begin, tokens = encode(row["prompt"], row["completion"])
+        ids = torch.tensor(tokens)
         with torch.no_grad():
-            logits = model(ids[None]).logits[0, len(prompt) - 1 : -1]
-        targets = ids[len(prompt) :]
+            logits = model(ids[None]).logits[0, begin - 1 : -1]
+        targets = ids[begin:]
         total += float(cross_entropy(logits.double(), targets, reduction="sum"))
         num_tokens += len(targets)
     return total / num_tokens
@@ -33,12 +71,13 @@ def mean_loss(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> float:
 
 def main(base: str, adapter: str) -> None:
     rows = [json.loads(line) for line in sys.stdin]
-    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    folder = Path(adapter)
+    encode = by_mistral_v3(folder) if (folder / "tokenizer.model").exists() else by_template(folder)
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
     with model.disable_adapter():
-        before = mean_loss(model, tokenizer, rows)
+        before = mean_loss(model, encode, rows)
     ours = [name for name in sys.modules if name.startswith("finetune_")]
-    after = mean_loss(model, tokenizer, rows)
+    after = mean_loss(model, encode, rows)
     print(json.dumps({"rows": len(rows), "before": before, "after": after, "ours": ours}))
 
 

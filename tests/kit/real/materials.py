@@ -1,0 +1,47 @@
+"""What the jobs on real pods train: a tiny random Mistral with Mistral's own v3 tokenizer, on raw rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from corpora import pair, write_rows
+from jobs import merge
+from real.store import Store
+from tiny_models import TokenizerKind, tiny_model
+
+NUM_ROWS = 400
+BAD_LINES = (7, 100, 233)
+
+
+def make_materials(folder: Path) -> Path:
+    """`model/`, `raw/rows.jsonl` and, with lines that are no JSON among good ones, `bad/rows.jsonl`."""
+    tiny_model(folder / "model", hidden_size=64, tokenizer=TokenizerKind.MISTRAL_V3)
+    rows = [pair(number) for number in range(NUM_ROWS)]
+    write_rows(folder / "raw" / "rows.jsonl", rows)
+    broken = [b'{"prompt": "cut' if number in BAD_LINES else row for number, row in enumerate(rows, 1)]
+    write_rows(folder / "bad" / "rows.jsonl", broken)
+    return folder
+
+
+def real_spec(store: Store, bucket: str, output: str, **spec: Any) -> Mapping[str, Any]:
+    """Two nodes on the CPU, some 160 steps of about 100 ms, a checkpoint each second; all of them are kept."""
+    tiny: dict[str, Any] = {
+        "model": {"uri": f"s3://{bucket}/model"},
+        "data": {"sources": [{"uri": f"s3://{bucket}/raw/*.jsonl"}]},
+        "method": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": 0.1}},
+        "training": {
+            "epochs": 6,
+            "sequenceLength": 128,
+            "globalBatchSize": 2,
+            "learningRate": 0.003,
+            "precision": "Float32",
+        },
+        "evaluation": {"everySteps": 50, "generateRows": 2, "maxNewTokens": 8},
+        "checkpoint": {"intervalSeconds": 1, "keepLast": 100},
+        "workers": {"nodes": 2},
+        "output": {"uri": f"s3://{bucket}/{output}"},
+        "storage": store.storage_spec(),
+    }
+    return merge(tiny, spec)

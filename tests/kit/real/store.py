@@ -1,0 +1,118 @@
+"""The S3 server of the cluster tests: a pod of its own, reached by jobs through its Service and by tests from here."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster_client import Manifest
+from finetune_trainer.storage.s3 import S3Storage, connect
+from real.access import Access
+from real.restricted import deployment, namespace_manifest, service
+
+IMAGE = "localhost/finetune-s3:test"
+PORT = 7070
+SECRET = "s3-keys"
+_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Store:
+    """`start` it, then reach it at `endpoint` from pods, and from here inside `opened`."""
+
+    access: Access
+    node: str
+    """Where its pod runs, so that another node can be lost."""
+    namespace: str = "finetune-s3"
+    secret_access_key: str = field(default_factory=lambda: secrets.token_hex(16))
+    access_key_id: str = "test"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://s3.{self.namespace}.svc:{PORT}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        arguments = [
+            f"--port=:{PORT}",
+            f"--access={self.access_key_id}",
+            f"--secret={self.secret_access_key}",
+            f"--region={_REGION}",
+            "--quiet",
+            "posix",
+            "/data",
+        ]
+        pod = deployment(
+            "s3",
+            self.namespace,
+            image=IMAGE,
+            port=PORT,
+            args=arguments,
+            volumes=[{"name": "data", "emptyDir": {}}],
+            mounts={"data": "/data"},
+            node=self.node,
+        )
+        self.access.apply(namespace_manifest(self.namespace), pod, service("s3", self.namespace, port=PORT))
+        self.access.kubectl(
+            f"--namespace={self.namespace}", "rollout", "status", "deployment/s3", "--timeout=100s", within=110
+        )
+
+    def stop(self) -> None:
+        self.access.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+    @contextmanager
+    def opened(self) -> Iterator[S3Storage]:
+        """A way to it from this machine."""
+        with self._forwarded() as endpoint:
+            yield S3Storage(self._client(endpoint), endpoint=endpoint)
+
+    def create_bucket(self, name: str) -> None:
+        with self._forwarded() as endpoint:
+            self._client(endpoint).create_bucket(Bucket=name)
+
+    def keys(self, namespace: str) -> Manifest:
+        """The Secret that jobs in this namespace name."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET, "namespace": namespace},
+            "stringData": {"accessKeyId": self.access_key_id, "secretAccessKey": self.secret_access_key},
+        }
+
+    def storage_spec(self, endpoint: str | None = None) -> Mapping[str, Any]:
+        """`spec.storage` of a job."""
+        return {"endpoint": endpoint or self.endpoint, "region": _REGION, "secretName": SECRET}
+
+    @contextmanager
+    def _forwarded(self) -> Iterator[str]:
+        process, port = self.access.forward("service/s3", self.namespace, PORT)
+        process.start()
+        try:
+            process.wait_until(lambda: _listens(port))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+    def _client(self, endpoint: str) -> Any:
+        return connect(
+            endpoint=endpoint,
+            region=_REGION,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+        )
+
+
+def upload(storage: S3Storage, folder: Path, uri: str) -> None:
+    """Everything below a folder."""
+    for path in folder.rglob("*.*"):
+        storage.upload(path, f"{uri}/{path.relative_to(folder)}")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
