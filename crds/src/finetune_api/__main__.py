@@ -31,7 +31,7 @@ def _chart_template(crd: str) -> str:
         raise NotExpressible("a description holds '{{', which Helm takes for a template")
     head, spec = crd.split("\nspec:\n", maxsplit=1)
     keep = "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
-    return f"{_HEADER}{{{{- if .Values.crds.enabled }}}}\n{head}\n{keep}spec:\n{spec}{{{{- end }}}}\n"
+    return f"{{{{- if .Values.crds.enabled }}}}\n{_HEADER}{head}\n{keep}spec:\n{spec}{{{{- end }}}}\n"
 
 
 def main(arguments: Sequence[str]) -> int:
