@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, StoredObject
+from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, StoredObject, checksums
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ class MemoryStorage:
         path.write_bytes(content)
         return StoredObject(uri=uri, size=len(content), etag=etag)
 
+    def checksum(self, uri: str) -> int:
+        return checksums.crc64(self.read(uri)[0])
+
     def delete(self, uri: str) -> None:
         self.objects.pop(uri, None)
 
@@ -93,6 +96,9 @@ class WatchedStorage:
 
     def download(self, uri: str, path: Path) -> StoredObject:
         return self.inner.download(uri, path)
+
+    def checksum(self, uri: str) -> int:
+        return self.inner.checksum(uri)
 
     def delete(self, uri: str) -> None:
         self._change(lambda: self.inner.delete(uri))

@@ -52,11 +52,33 @@ def test_a_folder_of_this_machine_and_objects_give_the_same_files(tmp_path: Path
         assert (here.data / "train" / "index.arrow").is_file()
 
 
+def flipped(content: bytes) -> bytes:
+    """One bit of the last weight is another."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def test_weights_that_were_damaged_on_their_way_are_brought_again(tmp_path: Path, found: Prepared) -> None:
+    class DamagedOnce(MemoryStorage):
+        damaged = False
+
+        def download(self, uri: str, path: Path) -> StoredObject:
+            stored = super().download(uri, path)
+            if uri.endswith("model.safetensors") and not self.damaged:
+                self.damaged = True
+                path.write_bytes(flipped(path.read_bytes()))
+            return stored
+
+    storage = in_memory(tmp_path, found, DamagedOnce())
+    here = fetch(MODEL, found.model_copy(update={"data_uri": "s3://data"}), storage, tmp_path / "scratch")
+    assert storage.damaged
+    assert (here.model / "model.safetensors").read_bytes() == (tmp_path / "model" / "model.safetensors").read_bytes()
+
+
 def test_a_file_that_is_replaced_after_it_was_checked_is_not_trained_on(tmp_path: Path, found: Prepared) -> None:
     class Replaced(MemoryStorage):
         def download(self, uri: str, path: Path) -> StoredObject:
             if uri.endswith("model.safetensors"):
-                self.write(uri, self.read(uri)[0])
+                self.write(uri, flipped((tmp_path / "model" / "model.safetensors").read_bytes()))
             return super().download(uri, path)
 
     storage = in_memory(tmp_path, found, Replaced())

@@ -56,7 +56,7 @@ def test_a_whole_model_is_resolved_with_all_that_has_to_be_downloaded(
     (folder / "README.md").write_text("not needed")
     (folder / "pytorch_model.bin").write_bytes(b"not needed")
     model = resolved(folder)
-    assert {model.name_of(stored) for stored in model.files} == expected
+    assert {model.files.name_of(stored) for stored in model.files.every} == expected
     assert model.config.tie_word_embeddings is tied
     tokenizer = load_tokenizer(STORAGE, model, tmp_path / "local")
     assert tokenizer.vocab_size == model.config.vocab_size

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from awscrt.checksums import crc64nvme
 from botocore.exceptions import ClientError
 
 from fault_proxy import Fault, FaultProxy, fault_proxy
@@ -177,6 +178,24 @@ def test_an_object_that_changes_during_a_download_is_never_mixed(
     with pytest.raises(PreconditionFailed):
         storage.download(f"s3://{s3_bucket}/a", tmp_path / "down")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_content_of_an_object_whose_checksum_the_store_does_not_keep_is_read(
+    s3_server: S3Server, s3_bucket: str, proxy: FaultProxy
+) -> None:
+    content = random.Random(3).randbytes(10 * PART + 1)
+    client = connect(
+        endpoint=s3_server.endpoint,
+        region=s3_server.region,
+        access_key_id=s3_server.access_key_id,
+        secret_access_key=s3_server.secret_access_key,
+    )
+    client.put_object(Bucket=s3_bucket, Key="a", Body=content)
+    proxy.fail_first(2, Fault.CUT_BODY, method="GET")
+
+    assert storage_through(s3_server, proxy.endpoint).checksum(f"s3://{s3_bucket}/a") == crc64nvme(content)
+    # Eight parts at once, then three, and two that had to be asked for again.
+    assert len([line for line in proxy.seen if line.startswith("GET")]) == 13
 
 
 def test_the_store_itself_refuses_a_wrong_checksum(s3_server: S3Server, s3_bucket: str) -> None:

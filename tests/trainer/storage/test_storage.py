@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from awscrt.checksums import crc64nvme
 
 from finetune_trainer.storage import (
     AccessDenied,
@@ -69,6 +70,19 @@ class Promises:
 
         assert list(storage.list(f"{base}/a")) == [written[uri] for uri in sorted(written) if not uri.endswith("/b")]
         assert [stored.uri for stored in storage.list(f"{base}/a/")] == [f"{base}/a/{n}" for n in ("1/x", "10", "2")]
+
+    def test_a_checksum_is_that_of_the_content_however_it_was_written(
+        self, storage: Storage, base: str, tmp_path: Path
+    ) -> None:
+        content = random.Random(0).randbytes(2 * PART + 3)
+        (tmp_path / "up").write_bytes(content)
+        storage.write(f"{base}/small", b"123456789")
+        storage.upload(tmp_path / "up", f"{base}/large")
+
+        assert storage.checksum(f"{base}/small") == 0xAE8B14860A799888  # the check value of CRC-64/NVME
+        assert storage.checksum(f"{base}/large") == crc64nvme(content)
+        with pytest.raises(NotFound, match="none"):
+            storage.checksum(f"{base}/none")
 
     def test_an_object_is_created_once(self, storage: Storage, base: str) -> None:
         storage.write(f"{base}/a", b"first", if_absent=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +11,12 @@ from finetune_api.contract import ExitCode
 from finetune_api.result import Prepared
 from finetune_trainer import prepared
 from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.model import resolve
-from finetune_trainer.storage import Storage
+from finetune_trainer.prepare.model_files import FIELD, find_files
+from finetune_trainer.storage import Storage, open_storage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,27 +33,43 @@ def places(scratch: Path) -> Materials:
 
 
 def fetch(model_uri: str, expected: Prepared, *, storage: Storage, scratch: Path) -> None:
-    """Bring both here; one process a node does this. Raises StageFailed when they are not what was prepared."""
-    model = resolve(storage, model_uri)
-    if model.digest != expected.model_digest:
-        raise _model_changed(model_uri)
+    """Bring both here; one process a node does this. Raises StageFailed when they are not what was prepared.
+
+    A model is brought twice before it is said to be another one, for the wire may be at fault.
+    """
     here = places(scratch)
-    here.model.mkdir(parents=True, exist_ok=True)
-    # No file but those that were checked: whatever else lies beside them, the libraries would read.
-    for stored in model.files:
-        path = here.model / model.name_of(stored)
-        if stored.uri.startswith("file://"):
-            path.unlink(missing_ok=True)
-            path.symlink_to(Path(stored.uri.removeprefix("file://")).expanduser())
-        elif storage.download(stored.uri, path).etag != stored.etag:
-            raise _model_changed(model_uri)
+    for _ in range(2):
+        _bring_model(storage, model_uri, here.model)
+        if _digest(here.model) == expected.model_digest:
+            break
+    else:
+        raise StageFailed(
+            ExitCode.MISMATCH,
+            "ModelChanged",
+            f"{model_uri} is no longer the model that was prepared for: put it back, or apply the job under a new name",
+            field=FIELD,
+        )
     prepared.fetch(storage, expected.data_uri, expected.data_digest, here.data)
 
 
-def _model_changed(uri: str) -> StageFailed:
-    return StageFailed(
-        ExitCode.MISMATCH,
-        "ModelChanged",
-        f"{uri} is no longer the model that was prepared for: put it back, or apply the job under a new name",
-        field="spec.model.uri",
-    )
+def _bring_model(storage: Storage, uri: str, folder: Path) -> None:
+    """No file but those that are checked: whatever else lies beside them, the libraries would read."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files = find_files(storage, uri)
+    with blame(FIELD):
+        for stored in files.every:
+            path = folder / files.name_of(stored)
+            if stored.uri.startswith("file://"):
+                path.symlink_to(Path(stored.uri.removeprefix("file://")).expanduser())
+            else:
+                storage.download(stored.uri, path)
+
+
+def _digest(folder: Path) -> str | None:
+    """Of the model as it lies here; None when it is none."""
+    try:
+        return resolve(open_storage(), f"file://{folder}").digest
+    except StageFailed as failed:
+        log.warning("what was brought is no model: %s", failed)
+        return None

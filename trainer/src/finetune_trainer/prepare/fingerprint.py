@@ -19,6 +19,11 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
+def content_print(storage: Storage, stored: StoredObject) -> str:
+    """Of one object by its content, wherever and however it is stored; read only where the store keeps no checksum."""
+    return f"{stored.size}:{storage.checksum(stored.uri):016x}"
+
+
 def fingerprints(storage: Storage, objects: Sequence[StoredObject]) -> dict[str, str]:
     """Of each object by uri; all by content, or all by what the store says of them, by their size together.
 

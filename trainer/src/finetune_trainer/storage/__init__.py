@@ -83,5 +83,8 @@ class _Router:
     def download(self, uri: str, path: Path) -> StoredObject:
         return self._backend(uri).download(uri, path)
 
+    def checksum(self, uri: str) -> int:
+        return self._backend(uri).checksum(uri)
+
     def delete(self, uri: str) -> None:
         self._backend(uri).delete(uri)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from finetune_trainer.storage import checksums
 from finetune_trainer.storage.objects import (
     AccessDenied,
     NotFound,
@@ -90,6 +91,10 @@ class FileStorage:
             finally:
                 part.unlink(missing_ok=True)
         return stored
+
+    def checksum(self, uri: str) -> int:
+        with _answers(uri):
+            return checksums.of_file(_path(uri))
 
     def delete(self, uri: str) -> None:
         try:

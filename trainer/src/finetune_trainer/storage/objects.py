@@ -66,5 +66,8 @@ class Storage(Protocol):
     def download(self, uri: str, path: Path) -> StoredObject:
         """To a file, in parallel ranges; the file appears only when it is whole. Raises NotFound."""
 
+    def checksum(self, uri: str) -> int:
+        """CRC-64/NVME of the content: as the store keeps it, else by reading all of it. Raises NotFound."""
+
     def delete(self, uri: str) -> None:
         """Gone already is success."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import errno
 import io
 import os
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import boto3
-from awscrt.checksums import crc64nvme
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from finetune_trainer.storage.objects import NotFound, PreconditionFailed, StorageError, StoredObject, StoreUnavailable
+from finetune_trainer.storage import checksums
+from finetune_trainer.storage.objects import NotFound, PreconditionFailed, StorageError, StoredObject
 from finetune_trainer.storage.s3_calls import Calls, Patience, status_of
 
 _THREADS = 8
@@ -95,14 +94,9 @@ class S3Storage:
         if length == 0:
             # HTTP has no empty range: a store that is asked for one sends the whole object.
             return b"", self._head(uri)["ETag"]
-        return self.read_range(uri, start, None if length is None else start + length)
-
-    def read_range(self, uri: str, start: int, stop: int | None, etag: str | None = None) -> tuple[bytes, str]:
-        """Bytes [start, stop) and their etag, fewer where the object ends before. Raises PreconditionFailed when
-        the object is no longer the one that `etag` names."""
-        request = {**_target(uri), **({"IfMatch": etag} if etag else {})}
-        if start or stop is not None:
-            request["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        request = _target(uri)
+        if start or length is not None:
+            request["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
 
         def get() -> tuple[bytes, str]:
             try:
@@ -115,9 +109,23 @@ class S3Storage:
 
         return self._calls.run(uri, get)
 
+    def read_exactly(self, stored: StoredObject, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of this very object. Raises PreconditionFailed when it has been replaced."""
+
+        def get() -> bytes:
+            answer = self._client.get_object(
+                **_target(stored.uri), IfMatch=stored.etag, Range=f"bytes={start}-{stop - 1}"
+            )
+            content: bytes = answer["Body"].read()
+            if len(content) != stop - start:
+                raise OSError(f"{len(content)} bytes at {start}, {stop - start} were asked for")
+            return content
+
+        return self._calls.run(stored.uri, get)
+
     def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> StoredObject:
         condition = {"IfMatch": if_match} if if_match is not None else {"IfNoneMatch": "*"} if if_absent else {}
-        request = {**_target(uri), "ChecksumCRC64NVME": _encoded(crc64nvme(content)), **condition}
+        request = {**_target(uri), "ChecksumCRC64NVME": checksums.encoded(checksums.crc64(content)), **condition}
         tries = 0
 
         def put() -> StoredObject:
@@ -169,18 +177,18 @@ class S3Storage:
         checksum = 0
 
         def put(number: int, content: bytes) -> dict[str, Any]:
-            part = {"PartNumber": number, "ChecksumCRC64NVME": _encoded(crc64nvme(content))}
+            part = {"PartNumber": number, "ChecksumCRC64NVME": checksums.encoded(checksums.crc64(content))}
             answer = self._calls.run(uri, lambda: self._client.upload_part(Body=content, **target, **part))
             return {**part, "ETag": answer["ETag"]}
 
         running: list[Future[dict[str, Any]]] = []
         with path.open("rb") as file, ThreadPoolExecutor(_THREADS, "upload") as threads:
             while content := file.read(part_size):
-                checksum = crc64nvme(content, checksum)
+                checksum = checksums.crc64(content, checksum)
                 if len(running) >= _THREADS:
                     running[-_THREADS].result()  # bounds what is held in memory
                 running.append(threads.submit(put, len(running) + 1, content))
-            return [part.result() for part in running], _encoded(checksum)
+            return [part.result() for part in running], checksums.encoded(checksum)
 
     def _complete(
         self, uri: str, target: dict[str, str], parts: Sequence[dict[str, Any]], checksum: str
@@ -215,10 +223,7 @@ class S3Storage:
         path.parent.mkdir(parents=True, exist_ok=True)
 
         def fetch(start: int) -> None:
-            stop = min(start + self._part_size, stored.size)
-            content, _ = self.read_range(uri, start, stop, stored.etag)
-            if len(content) != stop - start:
-                raise StoreUnavailable(f"{uri}: {len(content)} bytes at {start}, {stop - start} were asked for")
+            content = self.read_exactly(stored, start, min(start + self._part_size, stored.size))
             if os.pwrite(descriptor, content, start) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
 
@@ -233,6 +238,23 @@ class S3Storage:
         finally:
             part.unlink(missing_ok=True)
         return stored
+
+    def checksum(self, uri: str) -> int:
+        head = self._head(uri, ChecksumMode="ENABLED")
+        if kept := head.get("ChecksumCRC64NVME"):
+            return checksums.decoded(kept)
+        stored = _stored(uri, head)
+
+        def fetch(start: int) -> bytes:
+            return self.read_exactly(stored, start, min(start + self._part_size, stored.size))
+
+        checksum, stride = 0, _THREADS * self._part_size
+        with ThreadPoolExecutor(_THREADS, "checksum") as threads:
+            for begin in range(0, stored.size, stride):  # bounds what is held in memory
+                starts = range(begin, min(begin + stride, stored.size), self._part_size)
+                for content in threads.map(fetch, starts):
+                    checksum = checksums.crc64(content, checksum)
+        return checksum
 
     def delete(self, uri: str) -> None:
         try:
@@ -267,10 +289,9 @@ class _Stream(io.RawIOBase):
         stop = min(self._position + len(buffer), self._stored.size)
         if stop == self._position:
             return 0
-        content, _ = self._storage.read_range(self._stored.uri, self._position, stop, self._stored.etag)
-        buffer[: len(content)] = content
-        self._position += len(content)
-        return len(content)
+        buffer[: stop - self._position] = self._storage.read_exactly(self._stored, self._position, stop)
+        num_read, self._position = stop - self._position, stop
+        return num_read
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -288,7 +309,3 @@ def _target(uri: str) -> dict[str, str]:
 
 def _stored(uri: str, head: dict[str, Any]) -> StoredObject:
     return StoredObject(uri=uri, size=head["ContentLength"], etag=head["ETag"])
-
-
-def _encoded(checksum: int) -> str:
-    return b64encode(checksum.to_bytes(8, "big")).decode()

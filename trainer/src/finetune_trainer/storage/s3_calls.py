@@ -11,11 +11,12 @@ from typing import TypeVar
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from finetune_trainer.storage.objects import (
     AccessDenied,
@@ -90,7 +91,9 @@ class Calls:
                 raise KeysRefused(f"{uri}: there are no keys: set {_KEYS}") from error
             except ParamValidationError as error:
                 raise StorageError(f"{uri}: {error}") from error
-            except (BotoCoreError, HTTPClientError, OSError) as error:
+            except (BotoCoreError, HTTPError, ResponseParserError, OSError) as error:
+                # The two in the middle come through botocore as they are: TLS that breaks within a body, and the
+                # page of a proxy in place of an answer.
                 last = error
             pause = patience.jitter() * min(patience.longest_pause, 0.2 * 2**tries)
             hopeful = self._has_answered and not (isinstance(last, ClientError) and code_of(last) == _EXPIRED)
