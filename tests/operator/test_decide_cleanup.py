@@ -11,11 +11,12 @@ from finetune_operator.decide.cleanup import stuck, surplus
 from finetune_operator.observe import ChildObserved, JobObserved, Observed
 from observed import NOW, PREPARE_1, TRAIN_1, a_job, a_pod, ago, an_attempt, an_ended_attempt, prepared_status
 
+OTHERS = (Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
 PREPARE = a_job(name=PREPARE_1, uid="p", stage=Stage.PREPARE, complete=True, finished=True)
 CHILDREN = tuple(
     ChildObserved(ref=Ref(kind, "ml", name), uid=f"{kind.plural}-{name}", deletion_time=None)
     for name in (PREPARE_1, TRAIN_1)
-    for kind in (Kind.CONFIG_MAP, Kind.SERVICE)
+    for kind in OTHERS
 )
 FAILED = a_job(failing=True, finished=True)
 CASES: dict[str, tuple[tuple[Attempt, ...], JobObserved, bool]] = {
@@ -31,7 +32,7 @@ CASES: dict[str, tuple[tuple[Attempt, ...], JobObserved, bool]] = {
 @pytest.mark.parametrize(("attempts", "job", "kept"), CASES.values(), ids=CASES)
 def test_what_goes(attempts: tuple[Attempt, ...], job: JobObserved, kept: bool) -> None:
     doomed = surplus(prepared_status(*attempts), Observed(jobs=(PREPARE, job), others=CHILDREN))
-    gone = [] if kept else [(Kind.JOB, TRAIN_1), (Kind.CONFIG_MAP, TRAIN_1), (Kind.SERVICE, TRAIN_1)]
+    gone = [] if kept else [(kind, TRAIN_1) for kind in (Kind.JOB, *OTHERS)]
     assert [(each.kind, each.name) for each in doomed] == gone
 
 

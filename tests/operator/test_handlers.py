@@ -9,9 +9,10 @@ from typing import Any
 import kopf
 import pytest
 
-from finetune_operator.apply import Body, Kind, Ref, Unavailable
+from finetune_operator.apply import CHILDREN, Body, Kind, Ref, Unavailable
 from finetune_operator.apply.kube import Connection
 from finetune_operator.handlers import Shown, connection_info, kopf_settings, registry, resync
+from finetune_operator.listing import WATCHED
 from jobs import make_body
 
 
@@ -21,11 +22,14 @@ def test_kopf_writes_nothing_and_follows_nobody() -> None:
     assert not tuned.posting.enabled
 
 
-def test_only_our_jobs_and_pods_are_streamed() -> None:
+def test_only_children_of_ours_are_streamed() -> None:
     selectors = kopf_settings().watching.label_selectors
     assert {(each.group, each.version, each.any_name): selector for each, selector in selectors.items()} == {
         ("batch", "v1", "jobs"): "finetune.dev/managed=true",
         ("", "v1", "pods"): "finetune.dev/managed=true",
+        ("", "v1", "services"): "finetune.dev/managed=true",
+        ("", "v1", "configmaps"): "finetune.dev/managed=true",
+        ("networking.k8s.io", "v1", "networkpolicies"): "finetune.dev/managed=true",
     }
 
 
@@ -104,8 +108,7 @@ KEY = Ref(Kind.FINE_TUNE_JOB, "ml", "triage")
     ("kind", "body"),
     [
         (Kind.FINE_TUNE_JOB, make_body("triage")),
-        (Kind.JOB, child(Kind.JOB, **OURS)),
-        (Kind.POD, child(Kind.POD, **OURS)),
+        *((kind, child(kind, **OURS)) for kind in CHILDREN),
     ],
 )
 async def test_every_event_becomes_the_key_of_its_job(kind: Kind, body: dict[str, Any], change: str | None) -> None:
@@ -140,8 +143,8 @@ def test_there_is_no_handler_that_would_make_kopf_write() -> None:
     handlers = World().registry
     writing = (handlers._changing, handlers._spawning, handlers._webhooks)
     assert [list(each.get_all_handlers()) for each in writing] == [[], [], []]
-    assert len(list(handlers._watching.get_all_handlers())) == 3
-    assert len(list(handlers._indexing.get_all_handlers())) == 3
+    assert len(list(handlers._watching.get_all_handlers())) == len(WATCHED)
+    assert len(list(handlers._indexing.get_all_handlers())) == len(WATCHED)
 
 
 def test_before_the_watches_start_nothing_is_shown() -> None:

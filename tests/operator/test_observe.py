@@ -277,6 +277,7 @@ async def test_one_look_holds_our_children_and_no_one_elses() -> None:
         body(Kind.CONFIG_MAP, data={}),
         body(Kind.CONFIG_MAP, "strangers", owner="other"),
         body(Kind.SERVICE, spec={}),
+        body(Kind.NETWORK_POLICY, spec={}),
         pod_body(**RUNNING),
         {**pod_body("strangers", **RUNNING), "metadata": {**pod_body("strangers")["metadata"], "ownerReferences": []}},
     )
@@ -287,7 +288,7 @@ async def test_one_look_holds_our_children_and_no_one_elses() -> None:
         ChildObserved(
             ref=Ref(kind, "ml", "triage-5f0c1-train-2"), uid="uid-of-triage-5f0c1-train-2", deletion_time=None
         )
-        for kind in (Kind.CONFIG_MAP, Kind.SERVICE)
+        for kind in (Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
     )
 
 

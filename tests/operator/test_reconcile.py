@@ -16,7 +16,7 @@ from finetune_api.status import Cause, Phase, Status
 from finetune_operator.apply import Body, Kind, Ref, Rejected, Unavailable
 from kwok_results import PREPARED, PUBLISHED
 
-EVERY_KIND = (Kind.JOB, Kind.POD, Kind.CONFIG_MAP, Kind.SERVICE)
+EVERY_KIND = (Kind.JOB, Kind.POD, Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
 
 
 def prepared(attempt: int = 1) -> Result:
@@ -54,7 +54,10 @@ async def crash(world: FakeWorld, job_name: str, attempt: int, **words: Any) -> 
 async def test_the_intent_is_written_before_the_first_child() -> None:
     world = FakeWorld()
     await world.look()
-    assert world.cluster.writes == ["status triage", f"create ConfigMap {PREPARE_1}", f"create Job {PREPARE_1}"]
+    assert world.cluster.writes == [
+        "status triage",
+        *(f"create {kind} {PREPARE_1}" for kind in ("ConfigMap", "NetworkPolicy", "Job")),
+    ]
     assert world.status.start_time == world.cluster.now
     assert world.status.phase is Phase.PENDING
 
@@ -283,7 +286,7 @@ async def test_a_complete_job_whose_words_are_unreadable_is_repeated() -> None:
     assert world.status.phase is Phase.SUCCEEDED
 
 
-@pytest.mark.parametrize("kind", [Kind.CONFIG_MAP, Kind.SERVICE])
+@pytest.mark.parametrize("kind", [Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY])
 async def test_a_child_that_somebody_deleted_comes_back(kind: Kind) -> None:
     world = await training()
     world.cluster.doom(Ref(kind, "ml", TRAIN_1))
@@ -321,7 +324,7 @@ async def test_a_job_that_lost_its_labels_is_still_ours() -> None:
     assert world.status.phase is Phase.TRAINING
 
 
-@pytest.mark.parametrize("kind", [Kind.CONFIG_MAP, Kind.SERVICE, Kind.JOB])
+@pytest.mark.parametrize("kind", [Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY, Kind.JOB])
 async def test_a_name_that_a_stranger_has_is_said_and_the_stranger_left_alone(kind: Kind) -> None:
     world = FakeWorld()
     name = TRAIN_1
@@ -447,7 +450,7 @@ async def test_a_job_that_begins_suspended_makes_nothing() -> None:
     await world.rest()
     assert world.status.phase is Phase.SUSPENDED
     assert world.status.start_time is None
-    assert [world.names(kind) for kind in EVERY_KIND] == [[], [], [], []]
+    assert [world.names(kind) for kind in EVERY_KIND] == [[] for _ in EVERY_KIND]
     world.edit(suspend=False)
     await world.rest()
     assert world.status.phase is Phase.PREPARING

@@ -91,9 +91,7 @@ class History:
             self.world.nodes.slow_to_stop.add(pods[number % len(pods)])
 
     async def delete_child(self, number: int) -> None:
-        children = [
-            ref for ref in self.world.cluster.objects if ref.kind in (Kind.JOB, Kind.CONFIG_MAP, Kind.SERVICE, Kind.POD)
-        ]
+        children = [ref for ref in self.world.cluster.objects if ref.kind is not Kind.FINE_TUNE_JOB]
         if children:
             ref = children[number % len(children)]
             self.world.cluster.doom(ref)

@@ -248,14 +248,14 @@ TRAIN_JOB = {
 }
 
 
-def test_preparation_is_a_config_map_and_a_job_of_one_pod() -> None:
-    config_map, job = render(a_preparing_job(), SETTINGS)
+def test_preparation_is_a_job_of_one_pod_and_what_it_needs() -> None:
+    config_map, _, job = render(a_preparing_job(), SETTINGS)
     assert config_map["metadata"] == metadata("prepare")
     assert job == PREPARE_JOB
 
 
-def test_training_is_a_config_map_a_service_and_a_job_of_the_gang() -> None:
-    config_map, service, job = render(a_fine_tune_job(**EVERYTHING), SETTINGS)
+def test_training_is_a_job_of_the_gang_and_what_it_needs() -> None:
+    config_map, _, service, job = render(a_fine_tune_job(**EVERYTHING), SETTINGS)
     assert config_map["metadata"] == metadata("train")
     assert service == TRAIN_SERVICE
     assert job == TRAIN_JOB

@@ -21,7 +21,10 @@ from pod_security import violations
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "crds" / "examples").glob("*.yaml"))
 SETTINGS = Settings(trainer_image="registry.example/trainer:1")
-KINDS = {Stage.PREPARE: ["ConfigMap", "Job"], Stage.TRAIN: ["ConfigMap", "Service", "Job"]}
+KINDS = {
+    Stage.PREPARE: ["ConfigMap", "NetworkPolicy", "Job"],
+    Stage.TRAIN: ["ConfigMap", "NetworkPolicy", "Service", "Job"],
+}
 
 
 def stored(path: Path, stage: Stage) -> FineTuneJob:

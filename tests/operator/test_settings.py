@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from finetune_operator.settings import PodDefaults, Settings
+from finetune_operator.settings import Destination, PodDefaults, Settings
 
 IMAGE = {"FINETUNE_OPERATOR_TRAINER_IMAGE": "example.org/trainer@sha256:0"}
 
@@ -25,6 +25,7 @@ def test_every_field_can_be_set() -> None:
         "FINETUNE_OPERATOR_TRAINER_IMAGE": "trainer:1",
         "FINETUNE_OPERATOR_NAMESPACES": "ml, research,ml,",
         "FINETUNE_OPERATOR_OWN_NAMESPACE": "operators",
+        "FINETUNE_OPERATOR_OWN_LABELS": "app.kubernetes.io/name=finetune, release=a",
         "FINETUNE_OPERATOR_IDENTITY": "operator-0",
         "FINETUNE_OPERATOR_SERVE_PORT": "9090",
         "FINETUNE_OPERATOR_SERVE_HOST": "127.0.0.1",
@@ -41,11 +42,15 @@ def test_every_field_can_be_set() -> None:
         "FINETUNE_OPERATOR_TRAIN_SCRATCH": "1.5Ti",
         "FINETUNE_OPERATOR_SHM": "1Gi",
         "FINETUNE_OPERATOR_GRACE_SECONDS": "60",
+        "FINETUNE_OPERATOR_KUEUE": "true",
+        "FINETUNE_OPERATOR_NETWORK_POLICY": "false",
+        "FINETUNE_OPERATOR_EGRESS": "169.254.169.254/32:80, fd00:ec2::254/128:80",
     }
     expected = Settings(
         trainer_image="trainer:1",
         namespaces=("ml", "research"),
         own_namespace="operators",
+        own_labels={"app.kubernetes.io/name": "finetune", "release": "a"},
         identity="operator-0",
         serve_port=9090,
         serve_host="127.0.0.1",
@@ -58,6 +63,9 @@ def test_every_field_can_be_set() -> None:
         train=PodDefaults(cpu="8", memory="64Gi", scratch="1.5Ti"),
         shm="1Gi",
         grace_seconds=60,
+        kueue=True,
+        network_policy=False,
+        egress=(Destination("169.254.169.254/32", 80), Destination("fd00:ec2::254/128", 80)),
     )
     assert Settings.from_env(environ) == expected
     untouched = [
@@ -96,6 +104,15 @@ def test_every_field_can_be_set() -> None:
         ("TRAIN_MEMORY", "16 GB"),
         ("SHM", ""),
         ("GRACE_SECONDS", "-5"),
+        ("OWN_LABELS", ""),
+        ("OWN_LABELS", "app"),
+        ("OWN_LABELS", "app=a,"),
+        ("OWN_LABELS", "-app=a"),
+        ("NETWORK_POLICY", "yes"),
+        ("EGRESS", "169.254.169.254/32"),
+        ("EGRESS", "169.254.169.1/16:80"),
+        ("EGRESS", "metadata.internal:80"),
+        ("EGRESS", "10.0.0.0/8:0"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_variable_and_value(variable: str, value: str) -> None:

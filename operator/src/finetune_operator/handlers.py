@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import kopf
 
 from finetune_api.contract import LABEL_JOB
+from finetune_api.job import FineTuneJob
 from finetune_operator.apply import Body, ClusterError, Kind, Ref
 from finetune_operator.apply.kube import Connection
 from finetune_operator.listing import WATCHED
+
+_OUTPUTS = "outputs"
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +33,35 @@ class Entry:
     version: str
     phase: str
     """`status.phase`, for the metrics."""
+    finished: bool
+    """`status.finishTime` is there: of a FineTuneJob, nothing will change any more."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A FineTuneJob that has not ended."""
+
+    uid: str
+    ref: Ref
 
 
 @dataclass
 class Shown:
-    """What Kopf's indices hold: of each kind, an Entry for each uid."""
+    """What Kopf's indices hold: of each kind, an Entry for each uid, and of each output its writers."""
 
     indices: dict[Kind, kopf.Index[str, Entry]] = field(default_factory=dict)
+    outputs: Mapping[str, Iterable[Writer]] = field(default_factory=dict)
+    """By `spec.output.uri`."""
+
+    def rivals(self, job: FineTuneJob) -> tuple[Ref, ...]:
+        """The other writers of its output."""
+        writers = self.outputs.get(job.spec.output.uri, ())
+        others = [writer.ref for writer in writers if writer.uid != job.metadata.uid]
+        return tuple(sorted(others, key=lambda ref: (ref.namespace, ref.name)))
+
+    def finished(self) -> frozenset[str]:
+        """uids of FineTuneJobs."""
+        return frozenset(uid for uid, entry in self._entries(Kind.FINE_TUNE_JOB) if entry.finished)
 
     def versions(self, kind: Kind) -> dict[str, str]:
         """resourceVersion by uid; empty before the watches have started."""
@@ -109,12 +134,22 @@ def registry(
     @kopf.on.startup(registry=handlers)
     async def startup(**indices: Any) -> None:
         shown.indices = {kind: indices[kind.plural] for kind in WATCHED}
+        shown.outputs = indices[_OUTPUTS]
 
     for kind in WATCHED:
 
         @kopf.index(*_resource(kind), id=kind.plural, registry=handlers)
         async def index(body: kopf.Body, **_: Any) -> dict[str, Entry]:
-            return {body.metadata["uid"]: Entry(body.metadata["resourceVersion"], body.status.get("phase", ""))}
+            phase, finished = body.status.get("phase", ""), "finishTime" in body.status
+            return {body.metadata["uid"]: Entry(body.metadata["resourceVersion"], phase, finished)}
+
+    @kopf.index(*_resource(Kind.FINE_TUNE_JOB), id=_OUTPUTS, registry=handlers)
+    async def outputs(body: kopf.Body, **_: Any) -> dict[str, Writer]:
+        metadata = body.metadata
+        if "finishTime" in body.status or "deletionTimestamp" in metadata:
+            return {}
+        ref = Ref(Kind.FINE_TUNE_JOB, metadata["namespace"], metadata["name"])
+        return {body.spec["output"]["uri"]: Writer(metadata["uid"], ref)}
 
     @kopf.on.event(*_resource(Kind.FINE_TUNE_JOB), registry=handlers)
     async def fine_tune_job(event: kopf.RawEvent, **_: Any) -> None:
@@ -124,10 +159,15 @@ def registry(
             forget(metadata["uid"])
         enqueue(Ref(Kind.FINE_TUNE_JOB, metadata["namespace"], metadata["name"]))
 
-    @kopf.on.event(*_resource(Kind.JOB), registry=handlers)
-    async def job(event: kopf.RawEvent, **_: Any) -> None:
-        count(Kind.JOB)
-        _enqueue_owner(event["object"], enqueue)
+    def look_at_owner_after(kind: Kind) -> None:
+        @kopf.on.event(*_resource(kind), id=kind.plural, registry=handlers)
+        async def child(event: kopf.RawEvent, **_: Any) -> None:
+            count(kind)
+            _enqueue_owner(event["object"], enqueue)
+
+    # One that somebody deleted comes back at once: without its NetworkPolicy a gang lies open until the next look.
+    for kind in (Kind.JOB, Kind.SERVICE, Kind.CONFIG_MAP, Kind.NETWORK_POLICY):
+        look_at_owner_after(kind)
 
     @kopf.on.event(*_resource(Kind.POD), registry=handlers)
     async def pod(event: kopf.RawEvent, **_: Any) -> None:
@@ -162,7 +202,7 @@ async def resync(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> None:
-    """Enqueue every FineTuneJob that the API server lists, every `seconds`, spread over a tenth of that time.
+    """Enqueue all `refs`, every `seconds`, spread over a tenth of that time.
 
     Events are hints: one that was lost is made up for here.
     """

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from finetune_api.contract import LABEL_MANAGED
-from finetune_operator.apply import Body, ClusterError, Kind, Ref
+from finetune_operator.apply import CHILDREN, Body, ClusterError, Kind, Ref
 
 WATCHED: Mapping[Kind, Mapping[str, str]] = {
     Kind.FINE_TUNE_JOB: {},
-    Kind.JOB: {LABEL_MANAGED: "true"},
-    Kind.POD: {LABEL_MANAGED: "true"},
+    **{kind: {LABEL_MANAGED: "true"} for kind in CHILDREN},
 }
 """The labels that select what is watched of each kind, on the server's side."""
 RETRY_SECONDS = 5.0
@@ -46,9 +45,9 @@ class Listing:
         """resourceVersion of each uid."""
         return {metadata["uid"]: metadata["resourceVersion"] for metadata in await self._metadata(kind)}
 
-    async def refs(self) -> list[Ref]:
-        """Of every FineTuneJob."""
-        listed = await self._metadata(Kind.FINE_TUNE_JOB)
+    async def refs(self, *, without: Collection[str]) -> list[Ref]:
+        """Of every FineTuneJob but those with these uids."""
+        listed = [each for each in await self._metadata(Kind.FINE_TUNE_JOB) if each["uid"] not in without]
         return [Ref(Kind.FINE_TUNE_JOB, metadata["namespace"], metadata["name"]) for metadata in listed]
 
     async def wait_until_allowed(self) -> None:

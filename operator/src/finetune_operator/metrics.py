@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from finetune_operator.apply import Kind, Ref
+from finetune_operator.listing import WATCHED
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -50,8 +51,8 @@ class Metrics:
             ["resource"],
             registry=self.registry,
         )
-        self._last_event = dict.fromkeys(Kind, clock())
-        for kind in (Kind.FINE_TUNE_JOB, Kind.JOB, Kind.POD):
+        self._last_event = dict.fromkeys(WATCHED, clock())
+        for kind in WATCHED:
             age.labels(kind.plural).set_function(partial(self._age, kind))
         self._gauge("queue_depth", "FineTuneJobs that wait for a worker.", queue_depth)
         self._gauge("longest_reconcile_seconds", "Time that the slowest reconcile has been going on.", longest_work)

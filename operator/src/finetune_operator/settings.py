@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_network
 from typing import Any
 
 PREFIX = "FINETUNE_OPERATOR_"
@@ -19,6 +20,14 @@ class PodDefaults:
     scratch: str
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Addresses, as a CIDR, and the TCP port to reach there."""
+
+    cidr: str
+    port: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything an administrator decides for all jobs. `FINETUNE_OPERATOR_<FIELD>` sets a field."""
@@ -27,7 +36,9 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch, separated by commas; empty: all."""
     own_namespace: str = "default"
-    """Where the Lease lies."""
+    """Where the Lease lies, and the operator's own pods."""
+    own_labels: Mapping[str, str] = field(default_factory=lambda: {"app.kubernetes.io/name": "finetune-operator"})
+    """Of the operator's own pods, `key=value`, separated by commas: who may ask training pods how far they are."""
     identity: str = ""
     """Holder of the Lease: the pod's name, which no two live processes share; empty: a random one."""
     serve_port: int = 8080
@@ -50,6 +61,15 @@ class Settings:
     """Size limit of /dev/shm in training pods."""
     grace_seconds: int = 120
     """Between SIGTERM and SIGKILL: time for a last checkpoint."""
+    kueue: bool = False
+    """Whether the cluster has Kueue, which is then asked why a Job waits in its queue."""
+    network_policy: bool = True
+    """Whether each attempt gets a NetworkPolicy. A network that enforces none ignores it."""
+    egress: tuple[Destination, ...] = ()
+    """What pods may reach besides each other, DNS and their store, `cidr:port`, separated by commas.
+
+    169.254.169.254/32:80 is the instance metadata of most clouds: closed, for it hands out the node's credentials.
+    """
     local_files: bool = False
     """Whether file:// means the same on every pod: only on one machine without a cluster."""
 
@@ -96,12 +116,39 @@ def _matching(pattern: str, what: str) -> Callable[[str], str]:
     return parse
 
 
+_LABEL_VALUE = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_VALUE}"
 _namespace = _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "names of namespaces, separated by commas")
 _quantity = _matching(r"\d+(\.\d+)?(m|[kMGTPE]i?)?", "a Kubernetes quantity such as 2, 500m or 8Gi")
 
 
 def _namespaces(raw: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_namespace(name.strip()) for name in raw.split(",") if name.strip()))
+
+
+def _labels(raw: str) -> dict[str, str]:
+    pairs = [pair.strip().partition("=") for pair in raw.split(",")]
+    if not all(re.fullmatch(_LABEL_KEY, key) and re.fullmatch(_LABEL_VALUE, value) for key, _, value in pairs):
+        raise ValueError("labels such as app.kubernetes.io/name=finetune-operator, separated by commas")
+    return {key: value for key, _, value in pairs}
+
+
+def _egress(raw: str) -> tuple[Destination, ...]:
+    return tuple(_destination(each.strip()) for each in raw.split(",") if each.strip())
+
+
+def _destination(raw: str) -> Destination:
+    cidr, _, port = raw.rpartition(":")
+    try:
+        return Destination(str(ip_network(cidr)), _integer(1, 65535)(port))
+    except ValueError:
+        raise ValueError("networks with a port each, such as 169.254.169.254/32:80, separated by commas") from None
+
+
+def _flag(raw: str) -> bool:
+    if raw not in ("true", "false"):
+        raise ValueError("true or false")
+    return raw == "true"
 
 
 def _progress_url(raw: str) -> str:
@@ -142,6 +189,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "trainer_image": _matching(r"\S+", "the name of an image"),
     "namespaces": _namespaces,
     "own_namespace": _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "the name of a namespace"),
+    "own_labels": _labels,
     "identity": _matching(r"\S{1,128}", "a word"),
     "serve_port": _integer(1, 65535),
     "serve_host": _matching(r"\S+", "an address to listen on"),
@@ -152,4 +200,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "gpu_resource": _matching(r"[a-z0-9.-]+/[A-Za-z0-9._-]+", "an extended resource such as nvidia.com/gpu"),
     "shm": _quantity,
     "grace_seconds": _integer(1, 86400),
+    "kueue": _flag,
+    "network_policy": _flag,
+    "egress": _egress,
 }

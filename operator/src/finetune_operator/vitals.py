@@ -12,10 +12,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from finetune_operator.apply import ClusterError, Kind
+from finetune_operator.listing import WATCHED
 from finetune_operator.workqueue import WORK_TIMEOUT
 
 BEAT_SECONDS = 1.0
-CHECK_SECONDS = 120.0
+CHECK_SECONDS = 30.0
+"""A dead watch is complained about after 70 s at most, which leaves 50 of two minutes for the probe and a new start.
+
+The price is a LIST of metadata per watched kind, from the API server's cache: VALUE.
+"""
 RECHECK_SECONDS = 10.0
 """While something is unseen, or the API server unreachable."""
 LAG_MAX = 5.0
@@ -106,7 +111,6 @@ class Vitals:
     """Called when the API server answers again: nothing should wait out its back-off then. Raises ClusterError."""
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    kinds: tuple[Kind, ...] = (Kind.FINE_TUNE_JOB, Kind.JOB, Kind.POD)
     populated: bool = field(default=False, init=False)
     """The watches have once shown everything there is."""
     ghosts: frozenset[str] = field(default=frozenset(), init=False)
@@ -148,7 +152,7 @@ class Vitals:
     async def compare(self) -> None:
         """Compare once. Raises ClusterError."""
         ghosts: set[str] = set()
-        for kind in self.kinds:
+        for kind in WATCHED:
             known = set(self.shown_versions(kind))
             listed = await self.list_versions(kind)
             shown = self.shown_versions(kind)

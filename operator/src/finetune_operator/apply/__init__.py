@@ -16,13 +16,15 @@ Manifest = dict[str, Any]
 
 
 class Kind(Enum):
-    """The kinds we touch: (apiVersion, kind, plural)."""
+    """The kinds we touch: (apiVersion, kind, plural). Of other people's kinds, Workloads, we only read."""
 
     FINE_TUNE_JOB = (API_VERSION, KIND, "finetunejobs")
     JOB = ("batch/v1", "Job", "jobs")
     POD = ("v1", "Pod", "pods")
     SERVICE = ("v1", "Service", "services")
     CONFIG_MAP = ("v1", "ConfigMap", "configmaps")
+    NETWORK_POLICY = ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+    WORKLOAD = ("kueue.x-k8s.io/v1beta2", "Workload", "workloads")
 
     @property
     def api_version(self) -> str:
@@ -35,6 +37,10 @@ class Kind(Enum):
     @property
     def plural(self) -> str:
         return self.value[2]
+
+
+CHILDREN = (Kind.JOB, Kind.POD, Kind.SERVICE, Kind.CONFIG_MAP, Kind.NETWORK_POLICY)
+"""What a FineTuneJob owns, and what that owns."""
 
 
 @dataclass(frozen=True)

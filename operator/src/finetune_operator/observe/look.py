@@ -14,6 +14,8 @@ from finetune_operator.observe.jobs import job_from
 from finetune_operator.observe.memory import Memory
 from finetune_operator.observe.pods import pod_from
 
+_OTHERS = (Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
+
 
 async def observe(job: FineTuneJob, cluster: Cluster, memory: Memory) -> Observed:
     """Raises Unavailable."""
@@ -26,7 +28,7 @@ async def observe(job: FineTuneJob, cluster: Cluster, memory: Memory) -> Observe
         for pod in memory.pods(job.metadata.uid)
         if pod.job_uid in job_uids and pod.uid not in {each.uid for each in listed}
     ]
-    others = [child for kind in (Kind.CONFIG_MAP, Kind.SERVICE) for child in await _others(job, cluster, kind)]
+    others = [child for kind in _OTHERS for child in await _others(job, cluster, kind)]
     return Observed(jobs=jobs, pods=(*listed, *remembered), others=tuple(others), heard=_heard(job, memory))
 
 

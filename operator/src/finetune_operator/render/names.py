@@ -47,6 +47,11 @@ def labels(owner: Metadata, attempt: Attempt) -> dict[str, str]:
     }
 
 
+def pod_selector(attempt: Attempt) -> dict[str, str]:
+    """Labels, put there by the Job controller, that all pods of an attempt bear and no others do."""
+    return {"batch.kubernetes.io/job-name": attempt.job_name}
+
+
 def rendezvous_host(job: FineTuneJob, attempt: Attempt) -> str:
     """DNS name of rank 0's pod: its hostname below the Service of its Job."""
     return f"{attempt.job_name}-0.{attempt.job_name}.{job.metadata.namespace}.svc"

@@ -6,7 +6,7 @@ from finetune_api.contract import PORT_NAME_RENDEZVOUS, PORT_RENDEZVOUS
 from finetune_api.job import FineTuneJob
 from finetune_api.status import Attempt
 from finetune_operator.apply import Manifest
-from finetune_operator.render.names import metadata
+from finetune_operator.render.names import metadata, pod_selector
 
 
 def service(job: FineTuneJob, attempt: Attempt) -> Manifest:
@@ -18,7 +18,7 @@ def service(job: FineTuneJob, attempt: Attempt) -> Manifest:
             "clusterIP": "None",
             # Ranks look for each other before any of them is ready (kubernetes-sigs/jobset#504).
             "publishNotReadyAddresses": True,
-            "selector": {"batch.kubernetes.io/job-name": attempt.job_name},
+            "selector": pod_selector(attempt),
             "ports": [
                 {
                     "name": PORT_NAME_RENDEZVOUS,

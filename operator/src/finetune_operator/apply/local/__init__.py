@@ -24,6 +24,8 @@ class LocalCluster:
     """Implements `Cluster`. Make it inside a running event loop; one at a time owns a machine's folder.
 
     What a controller would do, happens between two steps of the event loop after a change, never within a call.
+    A NetworkPolicy is kept and enforced by nobody: pods here are processes that share one network, with each other and
+    with everything else on the machine.
     """
 
     def __init__(
