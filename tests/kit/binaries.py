@@ -44,7 +44,9 @@ class Module:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        return (*self.links, *(package.rpartition("/")[2] for package in self.packages if package != "."))
+        built = (package.rpartition("/")[2] for package in self.packages if package != ".")
+        own = () if self.links or "." not in self.packages else (self.name,)
+        return (*own, *self.links, *built)
 
     @property
     def build(self) -> tuple[str, ...]:
@@ -63,9 +65,15 @@ VERSITYGW = Module("versitygw", ("github.com/versity/versitygw/cmd/versitygw",))
 KUBERNETES = Module(
     "kubernetes",
     (".", "sigs.k8s.io/kwok/cmd/kwok"),
-    ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
+    ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"),
     f"-X {_VERSION}.gitVersion=v1.36.3 -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36",
 )
+HELM = Module("helm", ("helm.sh/helm/v4/cmd/helm",))
+# Its checksum of sigs.k8s.io/scheduler-library is not in Go's database: `GONOSUMDB=sigs.k8s.io/scheduler-library`
+# when its go.sum is written anew.
+KUEUE = Module("kueue", ("sigs.k8s.io/kueue/cmd/kueue",))
+COREDNS = Module("coredns", (".",))
+POD = Module("pod", (".",))
 # The S3 server is small and the first that is wanted.
 MODULES = (VERSITYGW, KUBERNETES)
 

@@ -1,4 +1,4 @@
-"""A disposable Kubernetes control plane on loopback, started in tiers and gone with the test run."""
+"""A disposable Kubernetes control plane, started in tiers; on loopback and gone with the test run if not told else."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import secrets
 import subprocess
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cluster_client import ApiError, Client
@@ -40,23 +42,41 @@ class User:
     group: str = ""
 
 
-class ApiServer:
-    """Tier *api*: etcd and kube-apiserver. `client` and `kubeconfig` are the administrator's."""
+# An address on loopback may not become an endpoint, and pods that nobody runs need none.
+NO_ENDPOINT = "--endpoint-reconciler-type=none"
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+
+class ApiServer:
+    """Tier *api*: etcd and kube-apiserver. `client` and `kubeconfig` are the administrator's.
+
+    `users` are known besides the administrator and the controllers, each with its group or "". `process` makes
+    what runs them, `context` is the name in kubeconfigs.
+    """
+
+    def __init__(
+        self,
+        binaries: Path,
+        folder: Path,
+        address: str = "127.0.0.1",
+        arguments: Sequence[str] = (NO_ENDPOINT,),
+        users: Mapping[str, str] = MappingProxyType({}),
+        process: type[Process] = Process,
+        context: str = "test",
+    ) -> None:
         self.binaries = binaries
         self.folder = folder
         self.has_controllers = False
-        self._users = {
-            name: User(name, secrets.token_hex(16), group)
-            for name, group in (
-                ("admin", "system:masters"),
-                ("system:kube-controller-manager", ""),
-                ("system:kube-scheduler", ""),
-            )
+        self._process = process
+        self._context = context
+        known = {
+            "admin": "system:masters",
+            "system:kube-controller-manager": "",
+            "system:kube-scheduler": "",
+            **users,
         }
+        self._users = {name: User(name, secrets.token_hex(16), group) for name, group in known.items()}
         etcd_port, peer_port, self._port = free_port(), free_port(), free_port()
-        self.url = f"https://127.0.0.1:{self._port}"
+        self.url = f"https://{address}:{self._port}"
         self.signing_key = folder / "service-accounts.key"
         # The API server writes leaf and authority into one file; both ends read it as the trust bundle.
         self.authority = folder / "certificates" / "apiserver.crt"
@@ -75,7 +95,7 @@ class ApiServer:
         self.server = self.process(
             binaries / "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{etcd_port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={address}",
             f"--secure-port={self._port}",
             f"--cert-dir={self.authority.parent}",
             f"--token-auth-file={self._tokens}",
@@ -84,13 +104,12 @@ class ApiServer:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self.signing_key}",
             f"--service-account-signing-key-file={self.signing_key}",
-            # An address on loopback may not become an endpoint, and no pod here needs one.
-            "--endpoint-reconciler-type=none",
+            *arguments,
         )
 
     def process(self, binary: Path, *arguments: str) -> Process:
         """A process of this control plane: its log lies beside the others', named after the binary."""
-        return Process(binary.name, [str(binary), *arguments], self.folder / f"{binary.name}.log")
+        return self._process(binary.name, [str(binary), *arguments], self.folder / f"{binary.name}.log")
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -122,15 +141,15 @@ class ApiServer:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "current-context": "test",
+            "current-context": self._context,
             "clusters": [
                 {
-                    "name": "test",
+                    "name": self._context,
                     "cluster": {"server": self.url, "certificate-authority": str(self.authority)},
                 }
             ],
             "users": [{"name": name, "user": {"token": self._users[name].token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
+            "contexts": [{"name": self._context, "context": {"cluster": self._context, "user": name}}],
         }
         path = self.folder / f"{name.replace(':', '-')}.kubeconfig"
         path.write_text(json.dumps(config))
@@ -178,7 +197,7 @@ class ApiServer:
 class ControlPlane:
     """Tier *controlplane*: an ApiServer with kube-controller-manager and kube-scheduler beside it."""
 
-    def __init__(self, api: ApiServer, binaries: Path) -> None:
+    def __init__(self, api: ApiServer, binaries: Path, manager_arguments: Sequence[str] = ()) -> None:
         self.api = api
         self.controller_manager = api.process(
             binaries / "kube-controller-manager",
@@ -194,6 +213,7 @@ class ControlPlane:
             "--kube-api-qps=1000",
             "--kube-api-burst=2000",
             "--concurrent-job-syncs=20",
+            *manager_arguments,
         )
         self.scheduler = api.process(
             binaries / "kube-scheduler",

@@ -1,0 +1,67 @@
+"""What is known of a cluster that is up, in a file: written last, so that its presence says that all of it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.daemon import Daemon
+
+
+def cache(env: Mapping[str, str]) -> Path:
+    home = env.get("XDG_CACHE_HOME") or str(Path(env["HOME"]) / ".cache")
+    return Path(home) / "finetune-operator"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """`cluster` goes with the cluster; `images` stays, for importing them costs minutes."""
+
+    cluster: Path
+    images: Path
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> Folders:
+        return cls(cache(env) / "cluster", cache(env) / "containerd")
+
+    @property
+    def state(self) -> Path:
+        return self.cluster / "cluster.json"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.cluster / "kubeconfig"
+
+
+@dataclass(frozen=True)
+class State:
+    kubectl: Path
+    daemons: tuple[Daemon, ...]
+
+    def daemon(self, name: str) -> Daemon:
+        return next(daemon for daemon in self.daemons if daemon.name == name)
+
+    def write(self, path: Path) -> None:
+        document = {
+            "kubectl": str(self.kubectl),
+            "daemons": [
+                {"name": daemon.name, "argv": list(daemon.argv), "log": str(daemon.log), "pid": daemon.pid}
+                for daemon in self.daemons
+            ],
+        }
+        path.write_text(json.dumps(document, indent=2))
+
+
+def read(path: Path) -> State | None:
+    """None when no cluster is up, or it never got up completely."""
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    daemons: Sequence[Mapping[str, object]] = document["daemons"]
+    return State(
+        Path(document["kubectl"]),
+        tuple(Daemon(entry["name"], entry["argv"], Path(entry["log"])) for entry in daemons),
+    )

@@ -1,0 +1,3 @@
+module finetune.dev/tests/pod
+
+go 1.26.0
