@@ -176,6 +176,8 @@ _STRINGS = (
     Case("an endpoint without scheme", {"storage": {"endpoint": "minio:9000"}}, "spec.storage.endpoint"),
     Case("an endpoint with a password", {"storage": {"endpoint": "http://me:pw@minio"}}, "spec.storage.endpoint"),
     Case("an endpoint with a query", {"storage": {"endpoint": "http://minio/?a=b"}}, "spec.storage.endpoint"),
+    Case("an endpoint on port 0", {"storage": {"endpoint": "http://minio:0"}}, "spec.storage.endpoint"),
+    Case("an endpoint beyond all ports", {"storage": {"endpoint": "http://minio:65536"}}, "spec.storage.endpoint"),
     Case("a region in capitals", {"storage": {"region": "EU"}}, "spec.storage.region"),
     Case("our own label", _labels(**{"finetune.dev/job": "x"}), "spec.podMetadata.labels"),
     Case("the Job controller's label", _labels(**{"batch.kubernetes.io/job-name": "x"}), "spec.podMetadata.labels"),
@@ -310,5 +312,6 @@ GOOD = (
     Case("requests", {"workers": {"resources": {"cpu": "500m", "memory": "1.5Gi", "scratch": "200G"}}}),
     Case("a scratch volume", {"workers": {"resources": {"scratchStorageClass": "fast.local"}}}),
     Case("an S3 server", {"storage": {"endpoint": "http://127.0.0.1:9000", "region": "eu-central-1"}}),
+    Case("an S3 server on the last port", {"storage": {"endpoint": "https://minio:65535"}}),
     Case("suspended from the start", {"suspend": True}),
 )

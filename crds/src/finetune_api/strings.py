@@ -68,11 +68,12 @@ OutputUri = Annotated[
     str, StringConstraints(max_length=300), matching(_uri(wildcard="", needs_key=False), f"{_URI_MESSAGE}, nor a '*'")
 ]
 """Shorter than an S3 key may be (1,024 bytes), for keys are made below it, and four such places fit a Result."""
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 Endpoint = Annotated[
     str,
     StringConstraints(max_length=512),
     matching(
-        r"https?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*",
+        rf"https?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:{_PORT})?(/[A-Za-z0-9._~-]+)*",
         "must be http(s)://host[:port], without credentials, query or a slash at the end",
     ),
 ]
