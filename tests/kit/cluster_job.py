@@ -9,6 +9,7 @@ from cluster_client import (
     CONFIG_MAPS,
     FINETUNE_JOBS,
     JOBS,
+    NETWORK_POLICIES,
     PODS,
     RESOURCE_QUOTAS,
     SERVICES,
@@ -23,7 +24,13 @@ from finetune_api.status import Phase, Status
 from jobs import make_body, merge
 from kwok import Exit, script
 
-_CHILDREN = {"ConfigMap": CONFIG_MAPS, "Job": JOBS, "Pod": PODS, "Service": SERVICES}
+_CHILDREN = {
+    "ConfigMap": CONFIG_MAPS,
+    "Job": JOBS,
+    "NetworkPolicy": NETWORK_POLICIES,
+    "Pod": PODS,
+    "Service": SERVICES,
+}
 _ENDS = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cluster import ControlPlane
-from cluster_client import CONFIG_MAPS, JOBS, PODS, SERVICES, Manifest, Resource, eventually
+from cluster_client import CONFIG_MAPS, JOBS, NETWORK_POLICIES, PODS, SERVICES, Manifest, Resource, eventually
 from cluster_job import ClusterJob
 from cluster_operator import Operator
 from finetune_api.contract import Stage
@@ -49,16 +49,20 @@ def test_a_job_deleted_by_hand_is_followed_by_the_next_attempt_once_its_pods_are
     assert ends(job) == [(Cause.DELETED, True), (Cause.COMPLETED, False)]
 
 
-def test_a_config_map_and_a_service_deleted_by_hand_are_made_again(job: ClusterJob) -> None:
+@pytest.mark.parametrize("resource", [CONFIG_MAPS, SERVICES, NETWORK_POLICIES], ids=lambda resource: resource.plural)
+def test_what_a_gang_needs_is_made_again_at_once_when_somebody_deletes_it(job: ClusterJob, resource: Resource) -> None:
     job.create(PREPARED)
     name = job.wait(Phase.TRAINING).attempts[-1].job_name
-    for resource in (CONFIG_MAPS, SERVICES):
-        job.client.delete(resource, job.namespace, name)
-    # The operator watches neither; any event of the job makes it look.
-    job.change(suspend=False, deadlines={"activeSeconds": 3600})
-    eventually(lambda: {f"ConfigMap/{name}", f"Service/{name}"} <= set(job.children()))
+    before = job.client.get(resource, job.namespace, name)
+    assert before is not None
+    job.client.delete(resource, job.namespace, name)
+    # Nothing else happens to the job, and the next look that needs no event is ten minutes away.
+    again = eventually(lambda: job.client.get(resource, job.namespace, name))
+    assert again["metadata"]["uid"] != before["metadata"]["uid"]
+    assert {**again, "metadata": None} == {**before, "metadata": None}
     job.end_pods(Stage.TRAIN, 1, published())
     job.wait(Phase.SUCCEEDED)
+    assert ends(job) == [(Cause.COMPLETED, False)]
 
 
 def test_an_evicted_pod_restarts_the_gang_and_is_not_counted(job: ClusterJob) -> None:
@@ -147,7 +151,9 @@ def held(job: ClusterJob, finalizers: list[str]) -> None:
         job.client.patch(PODS, job.namespace, pod["metadata"]["name"], change)
 
 
-@pytest.mark.parametrize("resource", [CONFIG_MAPS, SERVICES, JOBS], ids=lambda resource: resource.plural)
+@pytest.mark.parametrize(
+    "resource", [CONFIG_MAPS, SERVICES, NETWORK_POLICIES, JOBS], ids=lambda resource: resource.plural
+)
 def test_a_stranger_under_a_name_of_ours_is_named_and_left_alone(
     operator: Operator, job: ClusterJob, resource: Resource
 ) -> None:
@@ -169,6 +175,7 @@ def in_the_way(job: ClusterJob, resource: Resource, name: str) -> Manifest:
     specs: dict[str, Manifest] = {
         "configmaps": {"data": {"theirs": "true"}},
         "services": {"spec": {"clusterIP": "None"}},
+        "networkpolicies": {"spec": {"podSelector": {"matchLabels": {"theirs": "true"}}}},
         "jobs": {
             "spec": {
                 # Its own controller, so that the Job controller writes no status either.
