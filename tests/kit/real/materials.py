@@ -12,7 +12,8 @@ from real.store import Store
 from tiny_models import TokenizerKind, tiny_model
 
 NUM_ROWS = 400
-BAD_LINES = (7, 100, 233)
+BAD_LINES = (7, 8, 9, 100, 101, 150, 233, 300, 301, 399)
+"""More than one in a hundred, and not fewer than ten, which are always forgiven."""
 
 
 def make_materials(folder: Path) -> Path:
@@ -26,13 +27,13 @@ def make_materials(folder: Path) -> Path:
 
 
 def real_spec(store: Store, bucket: str, output: str, **spec: Any) -> Mapping[str, Any]:
-    """Two nodes on the CPU, some 160 steps of about 100 ms, a checkpoint each second; all of them are kept."""
+    """Two nodes on the CPU, some 330 steps of 30 to 100 ms, a checkpoint each second; all of them are kept."""
     tiny: dict[str, Any] = {
         "model": {"uri": f"s3://{bucket}/model"},
         "data": {"sources": [{"uri": f"s3://{bucket}/raw/*.jsonl"}]},
         "method": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": 0.1}},
         "training": {
-            "epochs": 6,
+            "epochs": 12,
             "sequenceLength": 128,
             "globalBatchSize": 2,
             "learningRate": 0.003,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_trainer.checkpoint.layout import HEAD, Head, run_uri
-from finetune_trainer.publish.manifest import Manifest, OutputManifest
+from finetune_trainer.publish.manifest import METRICS, SAMPLES, Manifest, OutputManifest
 from finetune_trainer.storage.s3 import S3Storage
 
 
@@ -27,7 +27,12 @@ class Publication:
     @property
     def losses(self) -> list[tuple[int, float]]:
         """Step and loss of every optimizer step."""
-        return [(point["step"], point["loss"]) for point in self.json("reports/metrics.json")["steps"]]
+        return [(point["step"], point["loss"]) for point in self.json(METRICS)["steps"]]
+
+    def same_model_as(self, other: Publication) -> bool:
+        """Bit by bit: weights, the loss of every step, and what the model answers."""
+        paths = ("model/adapter_model.safetensors", METRICS, SAMPLES)
+        return all(self.files[path] == other.files[path] for path in paths)
 
     def write(self, folder: Path) -> Path:
         for path, content in self.files.items():

@@ -51,7 +51,7 @@ class Release:
         self.access.helm("upgrade", "--install", _NAME, str(_CHART), f"--values={file}", "--wait", *self._here)
 
     def uninstall(self) -> None:
-        self.access.helm("uninstall", _NAME, "--wait", *self._here)
+        self.access.helm("uninstall", _NAME, "--ignore-not-found", "--wait", *self._here)
         self.access.kubectl("delete", "namespace", self.namespace, "--wait=false")
 
     @property
@@ -62,8 +62,16 @@ class Release:
         newest: Manifest = max(alive, key=lambda pod: pod["metadata"]["creationTimestamp"])
         return newest
 
-    def log(self) -> str:
-        return self.access.kubectl("logs", f"deployment/{_NAME}", "--tail=100", *self._here)
+    @property
+    def restarts(self) -> int:
+        """Of the container of the newest pod."""
+        (container,) = self.pod["status"]["containerStatuses"]
+        count: int = container["restartCount"]
+        return count
+
+    def kubectl(self, *arguments: str, within: float = 60) -> str:
+        """In the release's namespace."""
+        return self.access.kubectl(*self._here, *arguments, within=within)
 
     @property
     def _here(self) -> tuple[str, ...]:

@@ -113,6 +113,13 @@ def upload(storage: S3Storage, folder: Path, uri: str) -> None:
         storage.upload(path, f"{uri}/{path.relative_to(folder)}")
 
 
+def download(storage: S3Storage, uri: str, folder: Path) -> Path:
+    """Everything below a uri. Returns the folder."""
+    for stored in storage.list(f"{uri}/"):
+        storage.download(stored.uri, folder / stored.uri.removeprefix(f"{uri}/"))
+    return folder
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,77 @@
+"""Whole jobs on real pods: the operator from its chart, S3 in the cluster, and the one run that others compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from real.access import Access
+from real.job import RealJob
+from real.materials import make_materials, real_spec
+from real.nodes import first_node
+from real.release import Release
+from real.store import Store, upload
+from real.story import Finished, finish
+
+BUCKET = "e2e"
+NewJob = Callable[..., RealJob]
+
+
+@pytest.fixture(scope="session")
+def operator_release(cluster: Access) -> Iterator[Release]:
+    """The operator, installed by helm."""
+    release = Release(cluster, first_node(cluster), {})
+    try:
+        release.install()
+        yield release
+    finally:
+        release.uninstall()
+
+
+@pytest.fixture(scope="session")
+def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model and raw rows."""
+    return make_materials(tmp_path_factory.mktemp("materials"))
+
+
+@pytest.fixture(scope="session")
+def store(cluster: Access, materials: Path) -> Iterator[Store]:
+    """S3 in the cluster, with model and rows in its bucket."""
+    store = Store(cluster, first_node(cluster))
+    try:
+        store.start()
+        store.create_bucket(BUCKET)
+        with store.opened() as storage:
+            upload(storage, materials, f"s3://{BUCKET}")
+        yield store
+    finally:
+        store.stop()
+
+
+@pytest.fixture(scope="session")
+def new_job(
+    cluster: Access, new_namespace: Callable[[], str], operator_release: Release, store: Store
+) -> Callable[..., RealJob]:
+    """`new_job("name", **spec)`: a job that is not applied yet, in a namespace of its own.
+
+    The namespace has the store's keys, unless `keys=False`.
+    """
+
+    def create(name: str, *, keys: bool = True, **spec: Any) -> RealJob:
+        namespace = new_namespace()
+        if keys:
+            cluster.apply(store.keys(namespace))
+        return RealJob(cluster, namespace, name, real_spec(store, BUCKET, namespace, **spec))
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(new_job: NewJob, store: Store) -> Finished:
+    """From the first step to the last in one go, with nothing in its way."""
+    job = new_job("answers")
+    job.apply()
+    return finish(job, store)

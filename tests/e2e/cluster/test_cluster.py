@@ -1,0 +1,190 @@
+"""Our own nodes do what jobs on them rely on."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cluster_client import JOBS, PODS, Manifest, eventually
+from node.addresses import SEATS
+from node.containerd import POD_IMAGE
+from node.faults import OwnFaults, ready
+from real.access import Access, Refused
+
+pytestmark = pytest.mark.tier("node")
+
+PORT = 8000
+
+
+def _gang(namespace: str) -> list[Manifest]:
+    """Two pods, one on each node, that answer by a name of their own and behind a Service."""
+    labels = {"app": "gang"}
+    container = {
+        "name": "trainer",
+        "image": POD_IMAGE,
+        "args": ["serve", f":{PORT}"],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "scratch", "mountPath": "/scratch"}],
+    }
+    pod = {
+        "subdomain": "gang",
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [
+            {
+                "key": f"node.kubernetes.io/{taint}",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": 300,
+            }
+            for taint in ("not-ready", "unreachable")
+        ],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": labels},
+            }
+        ],
+        "volumes": [
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
+            {"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}},
+        ],
+        "containers": [container],
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "gang", "namespace": namespace},
+            "spec": {"clusterIP": "None", "selector": labels},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": PORT}]},
+        },
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "gang", "namespace": namespace},
+            "spec": {
+                "completionMode": "Indexed",
+                "completions": len(SEATS),
+                "parallelism": len(SEATS),
+                "backoffLimit": 0,
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        },
+    ]
+
+
+@pytest.fixture(scope="module")
+def gang(cluster: Access, faults: OwnFaults, new_namespace: Callable[[], str]) -> Iterator[str]:
+    """The namespace where two pods answer. Only nodes of our own have their image, whence `faults`."""
+    namespace = new_namespace()
+    cluster.apply(*_gang(namespace))
+    eventually(lambda: _ready_pods(cluster, namespace) == len(SEATS))
+    yield namespace
+    cluster.client.delete(JOBS, namespace, "gang")
+
+
+def _ready_pods(cluster: Access, namespace: str) -> int:
+    return ((cluster.client.get(JOBS, namespace, "gang") or {}).get("status") or {}).get("ready", 0)
+
+
+def _pod_of(cluster: Access, namespace: str, node: str) -> Manifest:
+    (pod,) = [pod for pod in cluster.client.list(PODS, namespace) if pod["spec"]["nodeName"] == node]
+    return pod
+
+
+def _run(cluster: Access, namespace: str, pod: Manifest, *words: str) -> str:
+    """What a command says that runs in the pod's container."""
+    return cluster.kubectl("exec", f"--namespace={namespace}", pod["metadata"]["name"], "--", "/pod", *words)
+
+
+def _fetch(cluster: Access, namespace: str, pod: Manifest, url: str) -> str:
+    """The name of the pod that answers another one."""
+    return _run(cluster, namespace, pod, "fetch", url).split()[0]
+
+
+def _fetch_from_here(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        text: str = response.read().decode()
+    return text.split()[0]
+
+
+def test_a_gang_is_spread_over_both_nodes_and_each_finds_each_by_its_name(cluster: Access, gang: str) -> None:
+    for seat in SEATS:
+        pod = _pod_of(cluster, gang, seat.name)
+        found = [_fetch(cluster, gang, pod, f"http://gang-{rank}.gang:{PORT}") for rank in range(len(SEATS))]
+        assert found == ["gang-0", "gang-1"]
+
+
+def test_a_service_leads_to_pods_of_both_nodes_from_either_and_from_outside(cluster: Access, gang: str) -> None:
+    for seat in SEATS:
+        pod = _pod_of(cluster, gang, seat.name)
+        answers: set[str] = set()
+        eventually(lambda: answers.add(_fetch(cluster, gang, pod, "http://web")) or len(answers) == 2)
+    address = cluster.kubectl("get", "service", "web", f"--namespace={gang}", "--output=jsonpath={.spec.clusterIP}")
+    answers = set()
+    eventually(lambda: answers.add(_fetch_from_here(f"http://{address}")) or len(answers) == 2)
+
+
+def test_a_pod_reaches_the_api_server_and_sees_its_true_source_at_its_peer(cluster: Access, gang: str) -> None:
+    one, two = (_pod_of(cluster, gang, seat.name) for seat in SEATS)
+    assert '"gitVersion": "v1.36.3"' in _run(cluster, gang, one, "fetch", "https://kubernetes.default/version")
+    says = _run(cluster, gang, one, "fetch", f"http://{two['status']['podIP']}:{PORT}")
+    assert says.split()[2].rpartition(":")[0] == one["status"]["podIP"]
+
+
+def test_a_name_that_nobody_has_is_unknown_and_no_failure_of_names(cluster: Access, gang: str) -> None:
+    with pytest.raises(Refused, match="no such host"):
+        _run(cluster, gang, _pod_of(cluster, gang, SEATS[0].name), "fetch", "http://nowhere.example")
+
+
+def test_logs_and_port_forward_come_from_either_node(cluster: Access, gang: str) -> None:
+    for seat in SEATS:
+        pod = _pod_of(cluster, gang, seat.name)
+        name = pod["metadata"]["name"]
+        assert cluster.kubectl("logs", f"--namespace={gang}", name) == f"serving :{PORT}\n"
+        forward, port = cluster.forward(f"pod/{name}", gang, PORT)
+        try:
+            forward.start()
+            forward.wait_until(lambda: "Forwarding" in forward.log_tail())
+            assert _fetch_from_here(f"http://127.0.0.1:{port}") == pod["spec"]["hostname"]
+        finally:
+            forward.kill()
+
+
+def test_a_pod_writes_only_where_it_may_and_shared_memory_has_its_limit(cluster: Access, gang: str) -> None:
+    says = _run(cluster, gang, _pod_of(cluster, gang, SEATS[0].name), "rights", "/", "/scratch", "/dev/shm")
+    who, root, scratch, shm = says.splitlines()
+    assert who == "uid 65532"
+    assert root.endswith("read-only file system")
+    assert scratch.endswith("writable")
+    assert shm == "/dev/shm 64 MiB writable"
+
+
+def test_a_lost_node_is_missed_and_comes_back(cluster: Access, gang: str, faults: OwnFaults) -> None:
+    lost = SEATS[1].name
+    here, there = (_pod_of(cluster, gang, seat.name) for seat in SEATS)
+    with faults.node_lost(lost):
+        eventually(lambda: not ready(cluster.client.request("GET", f"/api/v1/nodes/{lost}")), timeout_seconds=60)
+        with pytest.raises(Refused, match=r"i/o timeout|no route to host|deadline exceeded"):
+            _run(cluster, gang, here, "fetch", f"http://{there['status']['podIP']}:{PORT}")
+    assert _fetch(cluster, gang, here, f"http://gang-1.gang:{PORT}") == "gang-1"
