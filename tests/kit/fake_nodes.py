@@ -108,6 +108,10 @@ class FakeNodes:
             for index in range(job["spec"]["completions"]):
                 if str(index) not in taken:
                     self._make_pod(job, index)
+        if job["spec"].get("suspend"):
+            status.pop("startTime", None)
+        else:
+            status.setdefault("startTime", stamp(self.cluster.now))
         known = {"succeeded": len(done), "active": len(active), "conditions": conditions}
         if {key: status.get(key) for key in known} != known:
             status.update(known)

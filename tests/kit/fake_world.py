@@ -32,6 +32,8 @@ class FakeWorld:
         self.cluster.observers.append(self._watch)
         self.ref = ref_of(self.cluster.add(make_body("triage", **spec)))
         self.settings = SETTINGS
+        self.rivals: tuple[Ref, ...] = ()
+        """Other unfinished FineTuneJobs with the same output."""
 
     @property
     def job(self) -> FineTuneJob:
@@ -63,7 +65,9 @@ class FakeWorld:
 
     async def look(self) -> float | None:
         """One reconcile."""
-        return await reconcile(self.ref, self.cluster, self.settings, self.cluster.now, self.memory)
+        return await reconcile(
+            self.ref, self.cluster, self.settings, self.cluster.now, self.memory, lambda _: self.rivals
+        )
 
     async def rest(self) -> float | None:
         """Reconcile, and let the cluster react, until nothing changes any more."""

@@ -9,7 +9,18 @@ from finetune_api.status import Attempt, Cause
 from finetune_operator.apply import Kind, Ref
 from finetune_operator.decide.cleanup import stuck, surplus
 from finetune_operator.observe import ChildObserved, JobObserved, Observed
-from observed import NOW, PREPARE_1, TRAIN_1, a_job, a_pod, ago, an_attempt, an_ended_attempt, prepared_status
+from observed import (
+    NOW,
+    PREPARE_1,
+    TRAIN_1,
+    a_fine_tune_job,
+    a_job,
+    a_pod,
+    ago,
+    an_attempt,
+    an_ended_attempt,
+    prepared_status,
+)
 
 OTHERS = (Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
 PREPARE = a_job(name=PREPARE_1, uid="p", stage=Stage.PREPARE, complete=True, finished=True)
@@ -31,18 +42,26 @@ CASES: dict[str, tuple[tuple[Attempt, ...], JobObserved, bool]] = {
 
 @pytest.mark.parametrize(("attempts", "job", "kept"), CASES.values(), ids=CASES)
 def test_what_goes(attempts: tuple[Attempt, ...], job: JobObserved, kept: bool) -> None:
-    doomed = surplus(prepared_status(*attempts), Observed(jobs=(PREPARE, job), others=CHILDREN))
+    doomed = surplus(a_fine_tune_job(prepared_status(*attempts)), Observed(jobs=(PREPARE, job), others=CHILDREN))
     gone = [] if kept else [(kind, TRAIN_1) for kind in (Kind.JOB, *OTHERS)]
     assert [(each.kind, each.name) for each in doomed] == gone
 
 
 def test_what_goes_is_named_by_its_uid() -> None:
-    doomed = surplus(prepared_status(), Observed(jobs=(a_job(uid="this-one"),)))
+    doomed = surplus(a_fine_tune_job(prepared_status()), Observed(jobs=(a_job(uid="this-one"),)))
     assert [each.uid for each in doomed] == ["this-one"]
 
 
 def test_what_is_going_is_not_deleted_twice() -> None:
-    assert surplus(prepared_status(), Observed(jobs=(a_job(deletion_time=NOW),))) == []
+    assert surplus(a_fine_tune_job(prepared_status()), Observed(jobs=(a_job(deletion_time=NOW),))) == []
+
+
+@pytest.mark.parametrize(("cause", "kept"), [(Cause.COMPLETED, False), (Cause.CRASHED, True)])
+def test_a_stage_that_succeeded_gives_its_scratch_volumes_back(cause: Cause, kept: bool) -> None:
+    status = prepared_status(an_ended_attempt(1, cause=cause))
+    job = a_fine_tune_job(status, workers={"resources": {"scratchStorageClass": "fast"}})
+    doomed = surplus(job, Observed(jobs=(a_job(finished=True),)))
+    assert [each.name for each in doomed] == ([] if kept else [TRAIN_1])
 
 
 def test_only_pods_long_past_their_grace_are_stuck() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from finetune_api.status import Condition, ConditionStatus, ConditionType, Status
-from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, is_finished, merge
+from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, is_finished, merge, told
 from observed import NOW
 
 LATER = NOW + timedelta(seconds=60)
@@ -50,6 +52,21 @@ def test_a_condition_of_which_nothing_is_said_stays() -> None:
 
 def test_long_messages_are_cut() -> None:
     assert len(merged((), State(FALSE, "Refused", "x" * 5000)).message) == 256
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "expected"),
+    [
+        ("no such image", "spec.workers.image", "no such image (spec.workers.image)"),
+        ("raise spec.workers.nodes", "spec.workers.nodes", "raise spec.workers.nodes"),
+        ("no such image", None, "no such image"),
+        ("x" * 50, "spec.workers.image", "x" * 18 + "… (spec.workers.image)"),
+        ("x" * 50, "f" * 90, "x" * 16 + "… (" + "f" * 19 + "…)"),
+        ("x" * 30 + " spec.workers.image", "spec.workers.image", "x" * 18 + "… (spec.workers.image)"),
+    ],
+)
+def test_of_a_long_message_the_field_to_change_is_kept(message: str, field: str | None, expected: str) -> None:
+    assert told(message, field, 40) == expected
 
 
 def test_finished_is_what_the_condition_says() -> None:

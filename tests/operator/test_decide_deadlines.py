@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from finetune_api.job import FineTuneJob
 from finetune_api.status import ConditionType
-from finetune_operator.apply import Kind
+from finetune_operator.apply import Kind, Ref
 from finetune_operator.decide import deadlines
 from finetune_operator.decide.conditions import FALSE, TRUE, State, merge
 from finetune_operator.observe import Observed, Refusal
@@ -17,6 +18,7 @@ from observed import NOW, a_fine_tune_job, a_job, a_pod, ago, an_attempt, an_end
 
 RUNS = Observed(jobs=(a_job(),), pods=(a_pod(0), a_pod(1)))
 STARTS = Observed(jobs=(a_job(),), pods=(a_pod(0), waiting(1)))
+RIVAL = Ref(Kind.FINE_TUNE_JOB, "ml", "other")
 QUEUED = Observed(jobs=(a_job(suspended=True),))
 
 
@@ -44,6 +46,15 @@ def test_the_queue_deadline_counts_from_when_the_queue_took_the_job(seconds: int
     failure = deadlines.expired(job, QUEUED, NOW)
     assert (failure is not None) == is_over
     assert deadlines.expired(job, STARTS, NOW) is None
+
+
+def test_the_queue_deadline_repeats_what_the_queue_said() -> None:
+    said = State(FALSE, "Inadmissible", "Job x waits in queue gpus: LocalQueue gpus doesn't exist")
+    failure = deadlines.expired(admitted(a_starting_job(deadlines={"pendingSeconds": 60}), said, ago(60)), QUEUED, NOW)
+    assert failure is not None
+    assert failure.message == (
+        "not admitted by its queue within 60 s: Job x waits in queue gpus: LocalQueue gpus doesn't exist"
+    )
 
 
 def test_what_was_admitted_for_long_has_not_queued_for_long_when_its_queue_takes_it_back() -> None:
@@ -104,6 +115,9 @@ def test_what_is_being_stopped_is_not_late(stopping: dict[str, Any]) -> None:
         (a_starting_job(), STARTS, 300),
         (a_starting_job(deadlines={"activeSeconds": 3700}), STARTS, 100),
         (a_starting_job(), QUEUED, None),
+        (a_starting_job(), Observed(jobs=(a_job(start_time=ago(5)),), pods=(a_pod(0),)), 10),
+        (a_starting_job(), Observed(jobs=(a_job(start_time=ago(15)),), pods=(a_pod(0),)), 300),
+        (a_fine_tune_job(), Observed(jobs=RUNS.jobs, pods=RUNS.pods, rivals=(RIVAL,)), 30),
         (admitted(a_starting_job(deadlines={"pendingSeconds": 70}), State(FALSE, "Queued"), ago(60)), QUEUED, 10),
         (a_fine_tune_job(), Observed(pods=(a_pod(0, deletion_time=ago(-120)),)), 150),
         (a_fine_tune_job(), Observed(pods=(a_pod(0, deletion_time=ago(40)),)), 5),
@@ -119,6 +133,17 @@ def test_what_was_refused_is_asked_for_again_ever_more_slowly(age: float, second
     status = prepared_status(an_attempt(job_uid=None, running_time=None, start_time=ago(age)))
     refused = Observed(refusal=Refusal(kind=Kind.JOB, name="j", message="quota", taken=False))
     assert deadlines.next_look(a_fine_tune_job(status), refused, NOW) == seconds
+
+
+@pytest.mark.parametrize(("age", "seconds"), [(0, 1), (10, 5), (60, 30), (500, 60)])
+def test_kueue_is_asked_again_ever_more_slowly_why_a_job_waits(age: float, seconds: float) -> None:
+    job = admitted(a_starting_job(), State(FALSE, "Queued"), ago(age))
+    assert deadlines.next_look(job, replace(QUEUED, workloads=()), NOW) == seconds
+
+
+def test_nobody_asks_kueue_of_a_job_that_runs() -> None:
+    job = admitted(a_fine_tune_job(), State(TRUE, "Admitted"), ago(60))
+    assert deadlines.next_look(job, replace(RUNS, workloads=()), NOW) is None
 
 
 def test_a_finished_job_is_looked_at_only_while_pods_of_it_are_left() -> None:

@@ -139,6 +139,7 @@ def test_memory_of_preparation_is_the_administrators() -> None:
         ('Usage of EmptyDir volume "scratch" exceeds the limit "100Gi".', "spec.workers.resources.scratch"),
         ("Pod ephemeral local storage usage exceeds the total limit", "spec.workers.resources.scratch"),
         ('Usage of EmptyDir volume "shm" exceeds the limit "8Gi".', None),
+        ('Usage of EmptyDir volume "tmp" exceeds the limit "1Gi".', None),
     ],
 )
 def test_an_eviction_names_the_field_to_raise(words: str, field: str | None) -> None:

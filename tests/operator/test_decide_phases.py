@@ -9,6 +9,7 @@ import pytest
 from finetune_api.contract import Stage
 from finetune_api.result import Failure
 from finetune_api.status import Cause, Condition, ConditionStatus, ConditionType, Phase, Status
+from finetune_operator.apply import Kind, Ref
 from finetune_operator.decide import phases
 from finetune_operator.decide.conditions import FALSE, State, merge
 from finetune_operator.decide.phases import Outcome
@@ -212,6 +213,29 @@ def test_an_end_is_finished_and_says_which(
 def test_a_failure_says_what_to_change() -> None:
     said = by_type(phases.finished(a_fine_tune_job(), Outcome.failed(FAILURE), NOW))
     assert said[C.STALLED].message == "loss is NaN at step 7 (spec.training.learningRate)"
+
+
+def test_what_is_waited_for_says_what_to_change() -> None:
+    pods = (a_pod(0), waiting(1, waiting_reason="ErrImagePull", waiting_message="x" * 300))
+    said = by_type(phases.described(a_fine_tune_job(), Observed(jobs=(a_job(),), pods=pods), NOW))
+    assert said[C.RUNNING].message.endswith("xxx… (spec.workers.image)")
+    assert said[C.RECONCILING].message == said[C.RUNNING].message
+
+
+@pytest.mark.parametrize(("namespace", "name"), [("ml", "other"), ("theirs", "of another namespace")])
+def test_a_job_whose_output_another_one_writes_too_is_told_how_that_may_end(namespace: str, name: str) -> None:
+    rival = Ref(Kind.FINE_TUNE_JOB, namespace, "other")
+    said = phases.described(a_fine_tune_job(), Observed(jobs=(a_job(),), pods=BOTH, rivals=(rival,)), NOW)
+    succeeded = by_type(said)[C.SUCCEEDED]
+    assert (succeeded.status, succeeded.reason, succeeded.message) == (
+        "Unknown",
+        "OutputShared",
+        (
+            f"FineTuneJob {name} has the same output: should both train the same run, one of them ends as OutputInUse. "
+            "Give one another output, or cancel it (spec.output.uri)"
+        ),
+    )
+    assert said.phase is Phase.TRAINING
 
 
 def test_a_fresh_object_is_in_progress_before_anybody_has_seen_it() -> None:

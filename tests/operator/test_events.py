@@ -167,9 +167,11 @@ def test_what_keeps_pods_from_running_is_a_warning_once(reason: str) -> None:
     assert moments(stuck, stuck) == []
 
 
-def test_pods_that_are_not_made_yet_are_no_moment() -> None:
-    starting = Status(conditions=conditions(running=False, reason="Starting"))
-    assert moments(starting, Status(conditions=conditions(running=False, reason="NoPods"))) == []
+def test_an_output_that_another_job_writes_too_is_told_once() -> None:
+    alone = Status(conditions=conditions(succeeded=None, reason="InProgress"))
+    shared = Status(conditions=conditions(succeeded=None, reason="OutputShared", message="b has the same output"))
+    assert moments(alone, shared) == [warning("OutputShared", "b has the same output")]
+    assert moments(shared, shared) == moments(shared, alone) == []
 
 
 def test_entering_the_queue_is_told() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from finetune_operator.apply import CHILDREN, Body, Kind, Ref, Unavailable
 from finetune_operator.apply.kube import Connection
-from finetune_operator.handlers import Shown, connection_info, kopf_settings, registry, resync
+from finetune_operator.handlers import Entry, Shown, Writer, connection_info, kopf_settings, registry, resync
 from finetune_operator.listing import WATCHED
-from jobs import make_body
+from jobs import UID, make_body, make_job
 
 
 def test_kopf_writes_nothing_and_follows_nobody() -> None:
@@ -144,11 +144,51 @@ def test_there_is_no_handler_that_would_make_kopf_write() -> None:
     writing = (handlers._changing, handlers._spawning, handlers._webhooks)
     assert [list(each.get_all_handlers()) for each in writing] == [[], [], []]
     assert len(list(handlers._watching.get_all_handlers())) == len(WATCHED)
-    assert len(list(handlers._indexing.get_all_handlers())) == len(WATCHED)
+    assert len(list(handlers._indexing.get_all_handlers())) == len(WATCHED) + 1
+
+
+async def indexed(name: str, body: Mapping[str, Any]) -> Any:
+    """What the index of this name keeps of a FineTuneJob."""
+    handlers = {each.id: each for each in World().registry._indexing.get_all_handlers()}
+    return await handlers[name].fn(body=kopf.Body(body))
+
+
+async def test_of_a_job_its_version_phase_and_end_are_kept() -> None:
+    running = make_body("triage", status={"phase": "Training"})
+    ended = make_body("triage", status={"phase": "Failed", "finishTime": "2026-11-23T10:00:00Z"})
+    assert await indexed("finetunejobs", running) == {UID: Entry("1", "Training", finished=False)}
+    assert await indexed("finetunejobs", ended) == {UID: Entry("1", "Failed", finished=True)}
+
+
+@pytest.mark.parametrize(
+    ("body", "writes"),
+    [
+        (make_body("triage"), True),
+        (make_body("triage", suspend=True, status={"phase": "Suspended"}), True),
+        (make_body("triage", status={"finishTime": "2026-11-23T10:00:00Z"}), False),
+        (make_body("triage", metadata={"deletionTimestamp": "2026-11-23T10:00:00Z"}), False),
+    ],
+)
+async def test_whoever_has_not_ended_may_write_to_its_output(body: Mapping[str, Any], writes: bool) -> None:
+    assert await indexed("outputs", body) == ({"s3://models/triage": Writer(UID, KEY)} if writes else {})
+
+
+def test_rivals_are_the_other_writers_of_the_same_output() -> None:
+    theirs = Ref(Kind.FINE_TUNE_JOB, "research", "triage")
+    writers = [Writer("9", theirs), Writer(UID, KEY)]
+    shown = Shown(outputs={"s3://models/triage": writers, "s3://models/other": [Writer("8", KEY)]})
+    assert shown.rivals(make_job("triage")) == (theirs,)
+    assert shown.rivals(make_job("triage", output={"uri": "s3://models/third"})) == ()
+
+
+def test_finished_jobs_are_known_by_their_uid() -> None:
+    entries = {"1": [Entry("7", "Training", finished=False)], "2": [Entry("8", "Failed", finished=True)]}
+    assert Shown(indices={Kind.FINE_TUNE_JOB: entries}).finished() == {"2"}
 
 
 def test_before_the_watches_start_nothing_is_shown() -> None:
     assert Shown().versions(Kind.JOB) == {}
+    assert Shown().rivals(make_job()) == ()
     assert list(Shown().phases(without=frozenset())) == []
 
 

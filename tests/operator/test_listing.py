@@ -32,10 +32,13 @@ class Cluster:
 
 
 async def test_without_namespaces_all_are_asked_for_at_once() -> None:
-    cluster = Cluster(ml=["a"], research=["b"])
+    cluster = Cluster(ml=["a", "c"], research=["b"])
     listing = Listing(cluster, ())
-    assert await listing.refs() == [Ref(Kind.FINE_TUNE_JOB, "ml", "a"), Ref(Kind.FINE_TUNE_JOB, "research", "b")]
-    assert await listing.versions(Kind.POD) == {"uid-a": "7", "uid-b": "7"}
+    assert await listing.refs(without={"uid-c"}) == [
+        Ref(Kind.FINE_TUNE_JOB, "ml", "a"),
+        Ref(Kind.FINE_TUNE_JOB, "research", "b"),
+    ]
+    assert await listing.versions(Kind.POD) == {"uid-a": "7", "uid-b": "7", "uid-c": "7"}
     assert cluster.asked == [(Kind.FINE_TUNE_JOB, None, {}), (Kind.POD, None, OURS)]
 
 

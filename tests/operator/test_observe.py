@@ -98,6 +98,7 @@ def test_a_running_pod() -> None:
         stopped=False,
         running=True,
         node="node-3",
+        image_digest=None,
         creation_time=datetime(2026, 11, 23, 11, tzinfo=UTC),
         waiting_reason=None,
         waiting_message="",
@@ -169,12 +170,28 @@ def test_labels_that_are_not_ours_name_no_origin(labels: dict[str, str]) -> None
     assert origin_of(read.metadata) is None
 
 
+@pytest.mark.parametrize(
+    ("image_id", "digest"),
+    [
+        ("registry.example/trainer@sha256:00ff", "sha256:00ff"),
+        ("sha256:00ff", "sha256:00ff"),
+        ("", None),
+        (f"x@sha512:{'f' * 500}", None),
+    ],
+)
+def test_an_image_is_known_by_its_digest_once_the_node_has_it(image_id: str, digest: str | None) -> None:
+    ours = {"name": "trainer", "imageID": image_id, "state": {"running": {}}}
+    assert read_pod(phase="Running", containerStatuses=[ours]).image_digest == digest
+
+
 def test_a_running_job() -> None:
-    assert read_job({"completions": 2, "parallelism": 2}, {"active": 2, "ready": 1}) == JobObserved(
+    status = {"active": 2, "ready": 1, "startTime": "2026-11-23T12:00:00Z"}
+    assert read_job({"completions": 2, "parallelism": 2}, status) == JobObserved(
         name="triage-5f0c1-train-2",
         uid="uid-of-triage-5f0c1-train-2",
         stage=Stage.TRAIN,
         attempt=2,
+        start_time=NOW,
         suspended=False,
         queue=None,
         completions=2,

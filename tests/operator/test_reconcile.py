@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -637,6 +637,58 @@ async def test_a_finished_job_stays_as_it_ended_when_an_operator_cannot_read_its
     world.edit(task={"type": "Telepathy"})
     await world.rest()
     assert Status.parse(world.cluster.objects[world.ref]["status"]) == ended
+
+
+NEWER = {
+    "a phase": ("status.phase", lambda status: status.update(phase="Paused")),
+    "a cause": ("status.attempts[0].cause", lambda status: status["attempts"][0].update(cause="Rebalanced")),
+    "a condition": ("status.conditions[0].type", lambda status: status["conditions"][0].update(type="Exported")),
+}
+
+
+@pytest.mark.parametrize(("field", "change"), NEWER.values(), ids=NEWER)
+async def test_a_status_of_a_newer_operator_is_left_alone_and_somebody_is_told_once(
+    field: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    world = await training()
+    change(world.cluster.objects[world.ref]["status"])
+    world.cluster.changed(world.ref)
+    world.nodes.end_all(TRAIN_1, 0, published())
+    before, world.cluster.events = list(world.cluster.writes), []
+    assert [await world.look() for _ in range(3)] == [None] * 3
+    assert world.cluster.writes == before
+    (event,) = world.cluster.events
+    assert (event.type, event.reason) == ("Warning", "StatusUnreadable")
+    assert f"({field}: " in event.message
+    assert event.message.endswith("so the job is left as it is: upgrade finetune-operator.")
+
+
+async def test_fields_of_a_newer_status_are_no_obstacle() -> None:
+    world = await training()
+    world.cluster.objects[world.ref]["status"]["novelty"] = {"a": 1}
+    world.nodes.end_all(TRAIN_1, 0, published())
+    await world.rest()
+    assert world.status.phase is Phase.SUCCEEDED
+
+
+async def test_the_image_that_ran_is_known_by_its_digest() -> None:
+    world = FakeWorld()
+    await world.rest()
+    pod = world.find(Kind.POD, f"{PREPARE_1}-0")
+    pod["status"]["containerStatuses"][0]["imageID"] = "registry.example/trainer@sha256:00ff"
+    await world.rest()
+    assert [stage.image_digest for stage in world.status.stages] == ["sha256:00ff", None]
+
+
+async def test_another_job_with_the_same_output_is_told_of_for_as_long_as_it_lasts() -> None:
+    world = FakeWorld()
+    world.rivals = (Ref(Kind.FINE_TUNE_JOB, "ml", "other"),)
+    assert await world.rest() == 30
+    assert world.condition("Succeeded") == ("Unknown", "OutputShared")
+    assert world.condition("Running")[1] != "OutputShared"
+    world.rivals = ()
+    await world.rest()
+    assert world.condition("Succeeded") == ("Unknown", "InProgress")
 
 
 async def test_files_of_one_machine_are_refused_on_a_cluster() -> None:

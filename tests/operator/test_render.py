@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -283,6 +284,28 @@ def test_the_snapshot_is_what_the_attempt_carries_out_and_never_changes(job: Fin
 @pytest.mark.parametrize("job", [a_preparing_job(**EVERYTHING), a_fine_tune_job(), a_fine_tune_job(**EVERYTHING)])
 def test_pods_fit_pod_security_restricted(job: FineTuneJob) -> None:
     assert violations(render(job, SETTINGS)[-1]["spec"]["template"]["spec"]) == []
+
+
+@pytest.mark.parametrize(("of", "size"), [(a_preparing_job, "50Gi"), (a_fine_tune_job, "2Ti")])
+def test_scratch_may_lie_on_a_volume_that_goes_with_its_pod(of: Callable[..., FineTuneJob], size: str) -> None:
+    resources = {"scratchStorageClass": "fast"} | ({"scratch": size} if of is a_fine_tune_job else {})
+    job = of(workers={"resources": resources})
+    spec = render(job, SETTINGS)[-1]["spec"]["template"]["spec"]
+    assert spec["volumes"][1] == {
+        "name": "scratch",
+        "ephemeral": {
+            "volumeClaimTemplate": {
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": "fast",
+                    "resources": {"requests": {"storage": size}},
+                }
+            }
+        },
+    }
+    # What is left on the node's disk is /tmp.
+    assert spec["containers"][0]["resources"]["requests"]["ephemeral-storage"] == "1Gi"
+    assert violations(spec) == []
 
 
 def test_the_pod_security_check_sees_what_is_wrong() -> None:

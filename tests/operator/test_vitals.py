@@ -138,7 +138,7 @@ async def test_the_watches_are_populated_once_everything_was_shown() -> None:
     assert world.vitals.populated
 
 
-async def test_a_live_watch_is_checked_every_two_minutes() -> None:
+async def test_a_live_watch_is_checked_twice_a_minute() -> None:
     world = World()
     await world.check(3)
     assert world.slept == [CHECK_SECONDS] * 3
@@ -152,6 +152,17 @@ async def test_a_dead_watch_is_noticed_within_a_minute_of_the_check() -> None:
     await world.check(5)
     assert world.slept == [RECHECK_SECONDS] * 5
     assert world.complaints() == ["the watch of jobs is dead: 1 objects not seen for 40 s"]
+
+
+async def test_a_watch_that_dies_is_complained_about_within_seventy_seconds() -> None:
+    world = World()
+    await world.check(1)
+    world.listed = {"1": "7"}
+    died = world.now - CHECK_SECONDS
+    while not world.complaints():
+        await world.check(1)
+    # The last pause has not begun when the complaint is there.
+    assert world.now - world.slept[-1] - died <= 70
 
 
 async def test_what_is_owed_does_not_age_while_the_api_server_takes_its_time() -> None:

@@ -101,7 +101,8 @@ SECRET_KEYS: Final = {
     "secretAccessKey": "AWS_SECRET_ACCESS_KEY",
     "sessionToken": "AWS_SESSION_TOKEN",
 }
-"""Keys of `storage.secretName`, and the variable each becomes; the session token is optional."""
+"""Keys of `storage.secretName`, and the variable each becomes."""
+OPTIONAL_SECRET_KEYS: Final = frozenset({"sessionToken"})
 
 REASON_LOST_PEER: Final = "LostPeer"
 """Of the Failure of a rank that ended only because another one did."""

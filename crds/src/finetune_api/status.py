@@ -117,8 +117,6 @@ class Attempt(Model):
     """Of the pod that decided the cause."""
     node: str | None = None
     """Node of that pod."""
-    image: Annotated[str, Field(max_length=512)] | None = None
-    """Image that ran, by its digest, as the first pod's node names it."""
     checkpoint_step: int | None = None
     """Last committed checkpoint that it reported."""
 
@@ -161,6 +159,8 @@ class StageStatus(Model):
     """Start of its first attempt."""
     finish_time: datetime | None = None
     """End of its last attempt."""
+    image_digest: Annotated[str, Field(max_length=160)] | None = None
+    """Of the image that ran last, as the node of its first pod says."""
 
 
 class Status(Model):

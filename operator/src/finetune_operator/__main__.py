@@ -25,6 +25,7 @@ from finetune_operator.handlers import Shown, kopf_settings, registry, resync
 from finetune_operator.lease import Lease, LeaseLost
 from finetune_operator.listing import Listing
 from finetune_operator.metrics import Metrics
+from finetune_operator.observe import workloads
 from finetune_operator.observe.memory import Memory
 from finetune_operator.observe.progress import Poller
 from finetune_operator.reconcile import reconcile
@@ -108,7 +109,7 @@ class Operator:
             list_versions=self._listing.versions,
             shown_versions=self._shown.versions,
             longest_work=self._queue.longest_work,
-            recovered=self._enqueue_all,
+            recovered=self._enqueue_unfinished,
             clock=time.monotonic,
         )
         self._poller = Poller(
@@ -130,6 +131,7 @@ class Operator:
         """
         # In this order, for the lease is renewed only once everything else runs.
         await self._listing.wait_until_allowed()
+        await self._say_what_kueue_lacks()
         await self.lease.acquire()
         async with asyncio.TaskGroup() as group:
             for name, part in {
@@ -137,10 +139,21 @@ class Operator:
                 "watches": self._watch(started),
                 "queue": self._queue.run(),
                 "check of the watches": self.vitals.check(),
-                "resync": resync(self._listing.refs, self._queue.add_after, seconds=self._settings.resync_seconds),
+                "resync": resync(self._unfinished, self._queue.add_after, seconds=self._settings.resync_seconds),
                 "progress poller": self._poller.run(),
             }.items():
                 group.create_task(_for_ever(name, part))
+
+    async def _say_what_kueue_lacks(self) -> None:
+        """Once, for nothing fails without it."""
+        if not self._settings.kueue:
+            return
+        try:
+            complaint = await workloads.complaint(self._settings.namespaces, self._cluster)
+        except ClusterError as error:
+            complaint = str(error)
+        if complaint:
+            logger.warning("FINETUNE_OPERATOR_KUEUE is true, but why a Job waits cannot be told: %s", complaint)
 
     async def _watch(self, started: Callable[[], None]) -> None:
         namespaces = self._settings.namespaces
@@ -166,10 +179,14 @@ class Operator:
             await _end(tasks)
 
     async def _reconcile(self, ref: Ref) -> float | None:
-        return await reconcile(ref, self._cluster, self._settings, _now(), self._memory)
+        return await reconcile(ref, self._cluster, self._settings, _now(), self._memory, self._shown.rivals)
 
-    async def _enqueue_all(self) -> None:
-        for ref in await self._listing.refs():
+    async def _unfinished(self) -> list[Ref]:
+        """Thousands of finished jobs would cost half a dozen requests each, and have nothing to gain."""
+        return await self._listing.refs(without=self._shown.finished())
+
+    async def _enqueue_unfinished(self) -> None:
+        for ref in await self._unfinished():
             self._queue.add(ref)
 
     def _waits_for(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from finetune_api.contract import Stage
+from finetune_api.result import Failure
 from finetune_api.status import Attempt, Cause, Condition, ConditionStatus, ConditionType, Status
 from finetune_operator.apply import Event
 from finetune_operator.decide.conditions import condition
@@ -15,16 +16,33 @@ _WARNING = "Warning"
 _INTENDED = frozenset({Cause.COMPLETED, Cause.SUSPENDED, Cause.CANCELLED})
 """Ends of an attempt that another moment tells, or that nobody needs to hear of."""
 _OBSTACLES = frozenset(
-    {Reason.REFUSED, Reason.NAME_TAKEN, Reason.UNSCHEDULABLE, Reason.IMAGE_PULL, Reason.CONTAINER_CONFIG}
+    {
+        Reason.REFUSED,
+        Reason.NAME_TAKEN,
+        Reason.NO_PODS,
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL,
+        Reason.CONTAINER_CONFIG,
+        Reason.OUTPUT_SHARED,
+    }
 )
-"""Why pods do not run, where somebody may have to do something. Having no pods yet is too common to be one."""
-_QUEUED = frozenset({Reason.QUEUED, Reason.REQUEUED_AFTER_FAILURE})
+"""Where somebody may have to do something."""
+_QUEUED = frozenset({Reason.QUEUED, Reason.INADMISSIBLE, Reason.PREEMPTED, Reason.REQUEUED_AFTER_FAILURE})
 
 
 def moments(before: Status, after: Status) -> list[Event]:
     """Each change once, in the order in which a person would tell it."""
     told = (_ends, _stages, _starts, _waits, _outcome)
     return [event for moment in told for event in moment(before, after)]
+
+
+def newer_status(problem: Failure) -> Event:
+    """For a status that cannot be read; `problem` names the field, below `status`."""
+    message = (
+        f"The status holds what this version does not know (status.{problem.message}), so the job is left as it is: "
+        "upgrade finetune-operator."
+    )
+    return Event(type=_WARNING, reason=Reason.STATUS_UNREADABLE, message=message)
 
 
 def _ends(before: Status, after: Status) -> Iterator[Event]:
@@ -59,9 +77,10 @@ def _starts(before: Status, after: Status) -> Iterator[Event]:
 
 
 def _waits(before: Status, after: Status) -> Iterator[Event]:
-    obstacle = condition(after, ConditionType.RUNNING)
-    if obstacle and obstacle.reason in _OBSTACLES and obstacle.reason != _reason(before, ConditionType.RUNNING):
-        yield Event(type=_WARNING, reason=obstacle.reason, message=obstacle.message)
+    for kind in (ConditionType.RUNNING, ConditionType.SUCCEEDED):
+        obstacle = condition(after, kind)
+        if obstacle and obstacle.reason in _OBSTACLES and obstacle.reason != _reason(before, kind):
+            yield Event(type=_WARNING, reason=obstacle.reason, message=obstacle.message)
     queue = condition(after, ConditionType.ADMITTED)
     if queue and queue.reason in _QUEUED and queue.reason != _reason(before, ConditionType.ADMITTED):
         yield Event(type=_NORMAL, reason=queue.reason, message=queue.message)

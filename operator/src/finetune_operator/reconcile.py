@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from finetune_operator.decide import attempts, cleanup, deadlines, lifecycle, ph
 from finetune_operator.decide.conditions import is_finished
 from finetune_operator.decide.phases import Outcome
 from finetune_operator.decide.uris import local_uri
-from finetune_operator.events import moments
+from finetune_operator.events import moments, newer_status
 from finetune_operator.observe import Observed, Refusal
 from finetune_operator.observe.bodies import AnyBody
 from finetune_operator.observe.look import is_owned, observe
@@ -25,19 +26,33 @@ from finetune_operator.settings import Settings
 
 _LOOK_AGAIN = 1.0
 
+Rivals = Callable[[FineTuneJob], tuple[Ref, ...]]
 
-async def reconcile(ref: Ref, cluster: Cluster, settings: Settings, now: datetime, memory: Memory) -> float | None:
+
+async def reconcile(
+    ref: Ref,
+    cluster: Cluster,
+    settings: Settings,
+    now: datetime,
+    memory: Memory,
+    rivals: Rivals = lambda _: (),
+) -> float | None:
     """Bring the cluster one step closer to what the FineTuneJob asks for.
+
+    Args:
+        rivals: other unfinished FineTuneJobs with the same output, as far as they are known.
 
     Returns after how many seconds to look again even when nothing happens. Raises Unavailable.
     """
     try:
-        return await _look(ref, cluster, settings, now.replace(microsecond=0), memory)
+        return await _look(ref, cluster, settings, now.replace(microsecond=0), memory, rivals)
     except Conflict:
         return _LOOK_AGAIN
 
 
-async def _look(ref: Ref, cluster: Cluster, settings: Settings, now: datetime, memory: Memory) -> float | None:
+async def _look(
+    ref: Ref, cluster: Cluster, settings: Settings, now: datetime, memory: Memory, rivals: Rivals
+) -> float | None:
     body = await cluster.get(ref)
     if body is None:
         return None
@@ -47,12 +62,10 @@ async def _look(ref: Ref, cluster: Cluster, settings: Settings, now: datetime, m
     try:
         job = FineTuneJob.observed(body)
     except ValidationError as error:
-        before = Status.parse(body.get("status", {}), ignore_unknown=True)
-        if not is_finished(before):
-            await _write(body, before, phases.invalid(metadata, before, unreadable(error), now), cluster)
+        await _explain(body, metadata, error, cluster, now, memory)
         return None
     memory.expect(metadata.namespace, metadata.uid)
-    observed = await observe(job, cluster, memory)
+    observed = replace(await observe(job, cluster, memory, kueue=settings.kueue), rivals=rivals(job))
     job, body = await _decide(job, body, observed, cluster, settings, now)
     await _delete(job, observed, cluster, now)
     observed = replace(observed, refusal=await _create(job, observed, cluster, settings))
@@ -61,6 +74,21 @@ async def _look(ref: Ref, cluster: Cluster, settings: Settings, now: datetime, m
     if is_finished(job.status):
         memory.forget(job.metadata.uid)
     return deadlines.next_look(job, observed, now)
+
+
+async def _explain(
+    body: Body, metadata: Metadata, error: ValidationError, cluster: Cluster, now: datetime, memory: Memory
+) -> None:
+    """Say what of the object cannot be read. One with a status that a newer operator wrote is left as it is."""
+    try:
+        before = Status.parse(body.get("status", {}), ignore_unknown=True)
+    except ValidationError as in_status:
+        event = newer_status(unreadable(in_status))
+        if memory.is_news(metadata.namespace, metadata.uid, event.message):
+            await cluster.post_event(body, event)
+        return
+    if not is_finished(before):
+        await _write(body, before, phases.invalid(metadata, before, unreadable(error), now), cluster)
 
 
 async def _decide(
@@ -90,7 +118,7 @@ async def _write(body: Body, before: Status, status: Status, cluster: Cluster) -
 
 async def _delete(job: FineTuneJob, observed: Observed, cluster: Cluster, now: datetime) -> None:
     namespace = job.metadata.namespace
-    for child in cleanup.surplus(job.status, observed):
+    for child in cleanup.surplus(job, observed):
         await cluster.delete(Ref(child.kind, namespace, child.name), uid=child.uid)
     for pod in cleanup.stuck(observed, now):
         await cluster.delete(Ref(Kind.POD, namespace, pod.name), uid=pod.uid, grace_seconds=0)

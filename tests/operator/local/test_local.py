@@ -108,7 +108,7 @@ async def test_paths_below_a_mount_lie_in_the_pods_own_folder_and_no_other_value
     job = running(world, program, env=[{"name": k, "value": v} for k, v in env.items()], volumeMounts=mounts)
     job["spec"]["template"]["spec"]["volumes"] = [
         {"name": "snapshot", "configMap": {"name": "snapshot"}},
-        {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": "fast"}}}},
     ]
     await world.cluster.create({**config_map(world, "snapshot"), "data": {"snapshot.json": "content"}})
     await world.cluster.create(job)
@@ -245,7 +245,7 @@ async def test_a_job_that_would_run_otherwise_than_in_a_cluster_is_refused(
 async def test_a_volume_that_one_machine_does_not_have_is_refused(world: LocalWorld) -> None:
     job = running(world, "")
     job["spec"]["template"]["spec"]["volumes"] = [{"name": "s3", "secret": {"secretName": "s3"}}]
-    with pytest.raises(Rejected, match=r"volumes\[s3\]: only configMap and emptyDir exist on one machine"):
+    with pytest.raises(Rejected, match=r"volumes\[s3\]: only configMap, emptyDir, ephemeral exist on one machine"):
         await world.cluster.create(job)
 
 

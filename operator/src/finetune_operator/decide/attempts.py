@@ -9,11 +9,11 @@ from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob
 from finetune_api.result import Failure
 from finetune_api.status import Attempt, Cause, StageState, StageStatus, Status
-from finetune_operator.decide.conditions import shortened
+from finetune_operator.decide.conditions import told
 from finetune_operator.decide.failure import Ending
 from finetune_operator.decide.gang import job_of, pods_of, runs
 from finetune_operator.decide.reasons import Reason
-from finetune_operator.observe import Observed
+from finetune_operator.observe import Observed, PodObserved
 
 KEPT = 10
 FRUITLESS = 3
@@ -64,9 +64,10 @@ def seen(status: Status, observed: Observed, now: datetime) -> Status:
     job = job_of(attempt, observed) if attempt else None
     if attempt is None or job is None:
         return status
-    running = runs(job, pods_of(attempt, observed))
+    pods = pods_of(attempt, observed)
+    running = runs(job, pods)
     return _replaced(
-        status,
+        status.model_copy(update={"stages": _with_image(status.stages, attempt.stage, pods)}),
         attempt.model_copy(
             update={
                 "job_uid": job.uid,
@@ -93,7 +94,7 @@ def closed(job: FineTuneJob, ending: Ending, now: datetime) -> Status:
         update={
             "finish_time": now,
             "cause": ending.cause,
-            "message": _told(ending.failure),
+            "message": told(ending.failure.message, ending.failure.field, _TOLD_MAX_LENGTH) if ending.failure else "",
             "counted": ending.counted,
             "exit_code": ending.pod.end.exit_code if ending.pod and ending.pod.end else None,
             "node": ending.pod.node if ending.pod else None,
@@ -180,13 +181,6 @@ def _fruitless(ended: list[Attempt]) -> int:
     return streak
 
 
-def _told(failure: Failure | None) -> str:
-    if failure is None:
-        return ""
-    field = f" ({failure.field})" if failure.field and failure.field not in failure.message else ""
-    return shortened(failure.message, _TOLD_MAX_LENGTH - len(field[:96])) + field[:96]
-
-
 def _because(reason: Reason, why: str, last: Failure, field: str) -> Failure:
     return last.model_copy(
         update={"reason": reason, "message": f"{why}; the last: {last.message}"[:1024], "field": last.field or field}
@@ -198,6 +192,15 @@ def _replaced(status: Status, attempt: Attempt) -> Status:
     return status.model_copy(
         update={"attempts": tuple(attempt if (each.stage, each.number) == key else each for each in status.attempts)}
     )
+
+
+def _with_image(
+    stages: tuple[StageStatus, ...], stage: Stage, pods: tuple[PodObserved, ...]
+) -> tuple[StageStatus, ...]:
+    digest = next((pod.image_digest for pod in pods if pod.image_digest is not None), None)
+    if digest is None:
+        return stages
+    return tuple(each.model_copy(update={"image_digest": digest}) if each.stage is stage else each for each in stages)
 
 
 def _with_stage(

@@ -52,6 +52,15 @@ def shortened(message: str, length: int = MESSAGE_MAX_LENGTH) -> str:
     return message if len(message) <= length else message[: length - 1] + "…"
 
 
+def told(message: str, field: str | None, length: int = MESSAGE_MAX_LENGTH) -> str:
+    """`message`, cut to `length`, with the field to change: of the two that is what must not be lost."""
+    short = shortened(message, length)
+    if field is None or field in short:
+        return short
+    where = f" ({shortened(field, length // 2)})"
+    return shortened(message, length - len(where)) + where
+
+
 def condition(status: Status, kind: ConditionType) -> Condition | None:
     return next((each for each in status.conditions if each.type is kind), None)
 

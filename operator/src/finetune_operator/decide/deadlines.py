@@ -12,7 +12,7 @@ from finetune_operator.decide.conditions import FALSE, TRUE, condition, is_finis
 from finetune_operator.decide.failure import FORCE_AFTER, Ending
 from finetune_operator.decide.gang import job_of, pods_of, runs
 from finetune_operator.decide.reasons import Reason
-from finetune_operator.decide.waiting import waiting
+from finetune_operator.decide.waiting import pods_late_at, waiting
 from finetune_operator.observe import JobObserved, Observed
 
 SILENT_AFTER = timedelta(seconds=60)
@@ -21,6 +21,8 @@ _SOONEST = 1.0
 _OVERDUE = 5.0
 """What should have happened by now was asked for and is under way."""
 _RETRY_LATEST = 60.0
+_RIVALS_CHECKED = timedelta(seconds=30)
+"""Nothing tells a job that another one has ended."""
 
 
 def expired(job: FineTuneJob, observed: Observed, now: datetime) -> Failure | None:
@@ -35,7 +37,7 @@ def expired(job: FineTuneJob, observed: Observed, now: datetime) -> Failure | No
     if (at := _queued_until(job, observed)) and now >= at:
         return Failure(
             reason=Reason.QUEUE_DEADLINE,
-            message=f"not admitted by its queue within {deadlines.pending_seconds} s",
+            message=_said(f"not admitted by its queue within {deadlines.pending_seconds} s", job.status),
             field="spec.deadlines.pendingSeconds",
         )
     return None
@@ -47,7 +49,7 @@ def start_expired(job: FineTuneJob, observed: Observed, now: datetime) -> Ending
     at = _start_until(job, observed)
     if attempt is None or at is None or now < at:
         return None
-    missing = waiting(attempt, job.spec, job.status, observed)
+    missing = waiting(attempt, job, observed, now)
     message = f"not all pods ran within {job.spec.deadlines.start_seconds} s: {missing.message}"
     return Ending(
         cause=Cause.START_DEADLINE,
@@ -67,9 +69,11 @@ def next_look(job: FineTuneJob, observed: Observed, now: datetime) -> float | No
         _active_until(job),
         _queued_until(job, observed),
         _start_until(job, observed),
+        _told_at(job, observed, now),
         starts_at(job) if job.status.open_attempt is None and not job.spec.suspend else None,
         at if (at := silent_from(job.status)) and at > now else None,
         _retried_at(job, observed, now),
+        _asked_again_at(job, observed, now),
         *(pod.deletion_time + FORCE_AFTER for pod in observed.pods if pod.live and pod.deletion_time),
     ]
     due = [(time - now).total_seconds() for time in times if time is not None]
@@ -123,13 +127,39 @@ def _admitted_at(status: Status, attempt: Attempt, child: JobObserved | None) ->
     return max(attempt.start_time, admitted.last_transition_time) if admitted.status is TRUE else None
 
 
+def _told_at(job: FineTuneJob, observed: Observed, now: datetime) -> datetime | None:
+    """When time alone changes what there is to explain."""
+    attempt = job.status.open_attempt
+    late = pods_late_at(attempt, observed) if attempt else None
+    times = [late if late and late > now else None, now + _RIVALS_CHECKED if observed.rivals else None]
+    return min((time for time in times if time is not None), default=None)
+
+
 def _retried_at(job: FineTuneJob, observed: Observed, now: datetime) -> datetime | None:
-    """A refused child is asked for again: soon at first, then once a minute."""
+    """A refused child is asked for again."""
     attempt = job.status.open_attempt
     if observed.refusal is None or attempt is None:
         return None
-    age = (now - attempt.start_time).total_seconds()
-    return now + timedelta(seconds=min(_RETRY_LATEST, max(_SOONEST, age / 2)))
+    return _later(now, since=attempt.start_time)
+
+
+def _asked_again_at(job: FineTuneJob, observed: Observed, now: datetime) -> datetime | None:
+    """What Kueue says of a Job that waits is no event for us."""
+    child, said = _open_job(job, observed), condition(job.status, ConditionType.ADMITTED)
+    if observed.workloads is None or child is None or not child.suspended or said is None:
+        return None
+    return _later(now, since=said.last_transition_time)
+
+
+def _later(now: datetime, *, since: datetime) -> datetime:
+    """Soon at first, then once a minute."""
+    return now + timedelta(seconds=min(_RETRY_LATEST, max(_SOONEST, (now - since).total_seconds() / 2)))
+
+
+def _said(failure: str, status: Status) -> str:
+    """`failure` and what the queue has said last."""
+    said = condition(status, ConditionType.ADMITTED)
+    return f"{failure}: {said.message}"[:1024] if said and said.message else failure
 
 
 def _open_job(job: FineTuneJob, observed: Observed) -> JobObserved | None:

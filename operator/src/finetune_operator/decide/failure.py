@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -175,5 +176,6 @@ def _out_of_memory(pod: PodObserved) -> Failure:
 
 
 def _eviction(pod: PodObserved) -> Failure:
-    field = None if pod.stage is Stage.PREPARE or '"shm"' in (pod.evicted or "") else "spec.workers.resources.scratch"
+    is_scratch = pod.stage is Stage.TRAIN and not re.search(r'volume "(shm|tmp)"', pod.evicted or "")
+    field = "spec.workers.resources.scratch" if is_scratch else None
     return _failure(Reason.EVICTED, f"{_place(pod)} was evicted: {pod.evicted}", field)

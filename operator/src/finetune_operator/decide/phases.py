@@ -10,9 +10,10 @@ from typing import Self
 from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob, Metadata
 from finetune_api.result import Failure
-from finetune_api.status import Cause, ConditionType, Phase, StageState, Status
+from finetune_api.status import ConditionType, Phase, StageState, Status
+from finetune_operator.decide.admission import admitted, held_back, was_admitted
 from finetune_operator.decide.attempts import lost_its_job, stage_to_run, starts_at
-from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition, merge
+from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition, merge, told
 from finetune_operator.decide.deadlines import silent_from
 from finetune_operator.decide.gang import job_of, pods_of, runs
 from finetune_operator.decide.reasons import Reason
@@ -38,8 +39,7 @@ class Outcome:
 
     @classmethod
     def failed(cls, failure: Failure) -> Self:
-        where = f" ({failure.field})" if failure.field and failure.field not in failure.message else ""
-        return cls(Phase.FAILED, failure.reason, failure.message + where, failure)
+        return cls(Phase.FAILED, failure.reason, told(failure.message, failure.field), failure)
 
     @classmethod
     def cancelled(cls) -> Self:
@@ -51,7 +51,7 @@ class _Situation:
     """Where an unfinished job is."""
 
     phase: Phase
-    reason: Reason
+    reason: str
     message: str
 
 
@@ -68,7 +68,7 @@ def finished(job: FineTuneJob, outcome: Outcome, now: datetime) -> Status:
     said = State(TRUE, outcome.reason, outcome.message)
     denied = State(FALSE, outcome.reason, outcome.message)
     states = {
-        C.ADMITTED: _was_admitted(job),
+        C.ADMITTED: was_admitted(job),
         C.RUNNING: State(FALSE, outcome.reason),
         C.SUSPENDED: State(FALSE, Reason.NOT_SUSPENDED, "spec.suspend is false"),
         C.SUCCEEDED: said if succeeded else denied,
@@ -95,10 +95,10 @@ def described(job: FineTuneJob, observed: Observed, now: datetime) -> Status:
     prepared = stage_to_run(job.status) is Stage.TRAIN
     states = {
         C.PREPARED: _prepared(job.status) if prepared else waits,
-        C.ADMITTED: _admitted(job, observed),
+        C.ADMITTED: admitted(job, observed),
         C.RUNNING: State(TRUE, situation.reason, situation.message) if situation.reason is Reason.TRAINING else waits,
         C.SUSPENDED: _suspended(job, situation),
-        C.SUCCEEDED: State(UNKNOWN, Reason.IN_PROGRESS, situation.message),
+        C.SUCCEEDED: _outlook(job, observed, situation),
         C.FINISHED: State(FALSE, Reason.IN_PROGRESS),
         C.RECONCILING: _reconciling(job.status, situation),
         C.STALLED: State(FALSE, Reason.IN_PROGRESS),
@@ -129,7 +129,10 @@ def _situation(job: FineTuneJob, observed: Observed, now: datetime) -> _Situatio
         return _between_attempts(job, observed)
     child = job_of(attempt, observed)
     if child is not None and child.suspended:
-        return _Situation(Phase.QUEUED, Reason.QUEUED, _queue_message(child))
+        held = held_back(child, observed)
+        live = sum(pod.live for pod in pods_of(attempt, observed))
+        stopping = f"{live} pods are being stopped; " if live else ""
+        return _Situation(Phase.QUEUED, held.reason, stopping + held.message)
     was_deleted = lost_its_job(status, observed) or (child is not None and child.deletion_time is not None)
     if was_deleted or (child is not None and child.failing):
         fate = "was deleted" if was_deleted else "failed"
@@ -137,8 +140,8 @@ def _situation(job: FineTuneJob, observed: Observed, now: datetime) -> _Situatio
             Phase.RESTARTING, Reason.STOPPING, f"Job {attempt.job_name} {fate}; its pods are being stopped"
         )
     if child is None or not runs(child, pods_of(attempt, observed)):
-        missing = waiting(attempt, job.spec, status, observed)
-        return _Situation(_phase_of(attempt.stage, child), missing.reason, missing.message)
+        missing = waiting(attempt, job, observed, now)
+        return _Situation(_phase_of(attempt.stage, child), missing.reason, told(missing.message, missing.field))
     if attempt.stage is Stage.PREPARE:
         return _Situation(Phase.PREPARING, Reason.PREPARING, "data and model are being prepared")
     silent = silent_from(status)
@@ -175,33 +178,17 @@ def _between_attempts(job: FineTuneJob, observed: Observed) -> _Situation:
     return _Situation(Phase.RESTARTING, Reason.BACK_OFF, ended + when)
 
 
-def _queue_message(child: JobObserved) -> str:
-    return (
-        f"Job {child.name} waits in queue {child.queue}" if child.queue else f"Job {child.name} is suspended, not by us"
+def _outlook(job: FineTuneJob, observed: Observed, situation: _Situation) -> State:
+    if not observed.rivals:
+        return State(UNKNOWN, Reason.IN_PROGRESS, situation.message)
+    rival = observed.rivals[0]
+    # Whoever may write to one namespace need not know what runs in another.
+    name = rival.name if rival.namespace == job.metadata.namespace else "of another namespace"
+    message = (
+        f"FineTuneJob {name} has the same output: should both train the same run, one of them ends as OutputInUse. "
+        "Give one another output, or cancel it"
     )
-
-
-def _admitted(job: FineTuneJob, observed: Observed) -> State:
-    attempt = job.status.open_attempt
-    child = job_of(attempt, observed) if attempt else None
-    if attempt is None or child is None:
-        return State(UNKNOWN, Reason.PENDING)
-    if not child.suspended:
-        return State(TRUE, Reason.ADMITTED if child.queue else Reason.NOT_QUEUED)
-    # Another attempt is another Workload, and it queues behind everybody else's.
-    again = any(each.counted and each.stage is attempt.stage for each in job.status.attempts)
-    return State(FALSE, Reason.REQUEUED_AFTER_FAILURE if again else Reason.QUEUED, _queue_message(child))
-
-
-def _was_admitted(job: FineTuneJob) -> State:
-    """At the end of a job. From what lasts, not from what this operator happened to see on the way."""
-    last = job.status.attempts[-1] if job.status.attempts else None
-    if last is not None and (last.running_time is not None or last.cause is Cause.COMPLETED):
-        queues = job.spec.scheduling
-        queue = queues.queue_name if last.stage is Stage.TRAIN else queues.prepare_queue_name
-        return State(TRUE, Reason.ADMITTED if queue else Reason.NOT_QUEUED)
-    said = condition(job.status, C.ADMITTED)
-    return State(FALSE, said.reason, said.message) if said and said.status is FALSE else State(UNKNOWN, Reason.PENDING)
+    return State(UNKNOWN, Reason.OUTPUT_SHARED, told(message, "spec.output.uri"))
 
 
 def _prepared(status: Status) -> State:

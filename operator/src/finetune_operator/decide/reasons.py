@@ -8,6 +8,8 @@ class Reason(StrEnum):
     PENDING = "Pending"
     PREPARING = "Preparing"
     QUEUED = "Queued"
+    INADMISSIBLE = "Inadmissible"
+    PREEMPTED = "Preempted"
     REQUEUED_AFTER_FAILURE = "RequeuedAfterFailure"
     STARTING = "Starting"
     TRAINING = "Training"
@@ -21,6 +23,8 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL = "ImagePull"
     CONTAINER_CONFIG = "ContainerConfig"
+    # What may end it badly.
+    OUTPUT_SHARED = "OutputShared"
     # What is settled.
     PREPARED = "Prepared"
     ADMITTED = "Admitted"
@@ -33,6 +37,7 @@ class Reason(StrEnum):
     REUSED = "Reused"
     CANCELLED = "Cancelled"
     INVALID_SPEC = "InvalidSpec"
+    STATUS_UNREADABLE = "StatusUnreadable"
     OUTPUT_EXISTS = "OutputExists"
     QUEUE_DEADLINE = "QueueDeadline"
     START_DEADLINE = "StartDeadline"

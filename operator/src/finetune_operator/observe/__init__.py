@@ -19,6 +19,8 @@ class JobObserved:
     uid: str
     stage: Stage
     attempt: int
+    start_time: datetime | None
+    """When its controller began to make pods, anew after each suspension."""
     suspended: bool
     """Never by us: a queue holds it back."""
     queue: str | None
@@ -67,6 +69,8 @@ class PodObserved:
     running: bool
     """Its container runs."""
     node: str | None
+    image_digest: str | None
+    """Of the image that its container runs or ran."""
     creation_time: datetime
     waiting_reason: str | None
     """Why its container does not start, such as ImagePullBackOff."""
@@ -96,11 +100,26 @@ class PodObserved:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildObserved:
-    """A ConfigMap or Service that this FineTuneJob owns."""
+    """A ConfigMap, Service or NetworkPolicy that this FineTuneJob owns."""
 
     ref: Ref
     uid: str
     deletion_time: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadObserved:
+    """What Kueue says of a Job that it holds back."""
+
+    job_uid: str
+    active: bool
+    """Somebody, or Kueue after too many tries, may have taken it out of the queue."""
+    reason: str
+    """Kueue's, of what it waits for; empty: it has said nothing yet."""
+    message: str
+    """Its sentence."""
+    evicted: str | None
+    """Kueue's reason for taking it off its nodes, until it is admitted again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +149,10 @@ class Observed:
     jobs: tuple[JobObserved, ...] = ()
     pods: tuple[PodObserved, ...] = ()
     others: tuple[ChildObserved, ...] = ()
+    workloads: tuple[WorkloadObserved, ...] | None = None
+    """Of Jobs that are held back; None: nobody asks Kueue."""
     refusal: Refusal | None = None
     """Met while the children of this very look were created."""
     heard: Heard | None = None
+    rivals: tuple[Ref, ...] = ()
+    """Other unfinished FineTuneJobs with the same `output.uri`. From a cache: it may explain, and decides nothing."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
 
 from finetune_api.contract import LABEL_ATTEMPT, LABEL_STAGE, LABEL_UID, Stage
 from finetune_api.model import Model
@@ -71,6 +74,7 @@ class JobSpec(Model):
 
 
 class JobStatus(Model):
+    start_time: datetime | None = None
     succeeded: int = 0
     conditions: tuple[Condition, ...] = ()
 
@@ -78,6 +82,19 @@ class JobStatus(Model):
 class JobBody(AnyBody):
     spec: JobSpec
     status: JobStatus = JobStatus()
+
+
+class WorkloadSpec(Model):
+    active: bool = True
+
+
+class WorkloadStatus(Model):
+    conditions: tuple[Condition, ...] = ()
+
+
+class WorkloadBody(AnyBody):
+    spec: WorkloadSpec = WorkloadSpec()
+    status: WorkloadStatus = WorkloadStatus()
 
 
 class Waiting(Model):
@@ -104,6 +121,7 @@ class ContainerState(Model):
 
 class ContainerStatus(Model):
     name: str
+    image_id: Annotated[str, Field(alias="imageID")] = ""
     state: ContainerState = ContainerState()
 
 

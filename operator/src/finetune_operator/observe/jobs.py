@@ -18,6 +18,7 @@ def job_from(job: JobBody, origin: Origin) -> JobObserved:
         uid=job.metadata.uid,
         stage=origin.stage,
         attempt=origin.attempt,
+        start_time=job.status.start_time,
         suspended=job.spec.suspend,
         queue=job.metadata.labels.get(QUEUE_LABEL),
         completions=job.spec.completions,

@@ -13,12 +13,13 @@ from finetune_operator.observe.bodies import AnyBody, JobBody, Origin, PodBody, 
 from finetune_operator.observe.jobs import job_from
 from finetune_operator.observe.memory import Memory
 from finetune_operator.observe.pods import pod_from
+from finetune_operator.observe.workloads import workloads_of
 
 _OTHERS = (Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
 
 
-async def observe(job: FineTuneJob, cluster: Cluster, memory: Memory) -> Observed:
-    """Raises Unavailable."""
+async def observe(job: FineTuneJob, cluster: Cluster, memory: Memory, *, kueue: bool = False) -> Observed:
+    """`kueue`: whether Kueue is asked why a Job waits. Raises Unavailable."""
     # Jobs before pods: a Job that is already missing makes no more pods that the second list could miss.
     jobs = await _jobs(job, cluster)
     job_uids = {each.uid for each in jobs} | {attempt.job_uid for attempt in job.status.attempts}
@@ -29,7 +30,13 @@ async def observe(job: FineTuneJob, cluster: Cluster, memory: Memory) -> Observe
         if pod.job_uid in job_uids and pod.uid not in {each.uid for each in listed}
     ]
     others = [child for kind in _OTHERS for child in await _others(job, cluster, kind)]
-    return Observed(jobs=jobs, pods=(*listed, *remembered), others=tuple(others), heard=_heard(job, memory))
+    return Observed(
+        jobs=jobs,
+        pods=(*listed, *remembered),
+        others=tuple(others),
+        workloads=await workloads_of(jobs, job.metadata.namespace, cluster) if kueue else None,
+        heard=_heard(job, memory),
+    )
 
 
 def is_owned(child: AnyBody, job: FineTuneJob) -> bool:

@@ -20,6 +20,7 @@ class _Remembered:
     namespace: str
     pods: dict[str, PodObserved] = field(default_factory=dict)
     heard: Heard | None = None
+    said: str = ""
 
 
 class Memory:
@@ -35,6 +36,12 @@ class Memory:
     def expect(self, namespace: str, job_uid: str) -> None:
         """The FineTuneJob with this uid exists."""
         self._jobs.setdefault(job_uid, _Remembered(namespace))
+
+    def is_news(self, namespace: str, job_uid: str, message: str) -> bool:
+        """Whether this was not the last thing that was said of the FineTuneJob in this way."""
+        job = self._jobs.setdefault(job_uid, _Remembered(namespace))
+        news, job.said = job.said != message, message
+        return news
 
     def forget(self, job_uid: str) -> None:
         """The FineTuneJob with this uid is finished or gone."""

@@ -9,15 +9,17 @@ from pydantic import ValidationError
 from finetune_api.contract import CONTAINER
 from finetune_api.result import Result
 from finetune_operator.observe import End, PodObserved
-from finetune_operator.observe.bodies import ContainerState, Origin, PodBody, Terminated, condition
+from finetune_operator.observe.bodies import ContainerStatus, Origin, PodBody, Terminated, condition
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+_DIGEST_MAX_LENGTH = 160
 
 
 def pod_from(pod: PodBody, origin: Origin, *, gone: bool = False) -> PodObserved:
     """`gone`: the body is the last state of a pod that was deleted."""
     meta, status = pod.metadata, pod.status
-    state = next((each.state for each in status.container_statuses if each.name == CONTAINER), ContainerState())
+    container = next((each for each in status.container_statuses if each.name == CONTAINER), ContainerStatus(name=""))
+    state = container.state
     disruption = condition(status.conditions, "DisruptionTarget")
     index = meta.annotations.get(INDEX_ANNOTATION, "")
     return PodObserved(
@@ -30,6 +32,7 @@ def pod_from(pod: PodBody, origin: Origin, *, gone: bool = False) -> PodObserved
         stopped=status.phase in ("Succeeded", "Failed"),
         running=state.running is not None,
         node=pod.spec.node_name,
+        image_digest=_digest(container.image_id),
         creation_time=meta.creation_timestamp,
         waiting_reason=(state.waiting.reason or None) if state.waiting else None,
         waiting_message=state.waiting.message if state.waiting else "",
@@ -42,6 +45,12 @@ def pod_from(pod: PodBody, origin: Origin, *, gone: bool = False) -> PodObserved
         deletion_time=meta.deletion_timestamp,
         gone=gone,
     )
+
+
+def _digest(image_id: str) -> str | None:
+    """`name@sha256:…`, or the bare digest of an image that came from no registry; empty until it is there."""
+    digest = image_id.rpartition("@")[2]
+    return digest if 0 < len(digest) <= _DIGEST_MAX_LENGTH else None
 
 
 def _end(terminated: Terminated, origin: Origin) -> End:

@@ -1,4 +1,4 @@
-"""What is wrong with a stored spec that cannot be read."""
+"""What is wrong with a stored object that cannot be read."""
 
 from __future__ import annotations
 

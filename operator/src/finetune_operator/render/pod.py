@@ -10,6 +10,7 @@ from finetune_api.contract import (
     CONTAINER,
     MOUNT_SCRATCH,
     MOUNT_SNAPSHOT,
+    OPTIONAL_SECRET_KEYS,
     PORT_NAME_PROGRESS,
     PORT_PROGRESS,
     SECRET_KEYS,
@@ -24,8 +25,8 @@ from finetune_operator.render.names import labels
 from finetune_operator.settings import PodDefaults, Settings
 
 _USER = 65532
-_OPTIONAL_SECRET_KEYS = ("sessionToken",)
 _MOUNT_TMP = "/tmp"
+_TMP_SIZE = "1Gi"
 _NODE_TROUBLE = [
     # The default of 300 s is five minutes of a gang waiting for a node that is gone.
     {"key": f"node.kubernetes.io/{trouble}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
@@ -76,8 +77,8 @@ def pod_template(
             "containers": [_container(job, attempt, settings, resources, extras)],
             "volumes": [
                 {"name": "snapshot", "configMap": {"name": attempt.job_name}},
-                {"name": "scratch", "emptyDir": {"sizeLimit": resources.scratch}},
-                {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+                _scratch(workers.resources.scratch_storage_class, resources.scratch),
+                {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
                 *extras.volumes,
             ],
             **extras.spec,
@@ -88,7 +89,8 @@ def pod_template(
 def _container(
     job: FineTuneJob, attempt: Attempt, settings: Settings, resources: PodDefaults, extras: Extras
 ) -> dict[str, Any]:
-    requests = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": resources.scratch}
+    on_node = _TMP_SIZE if job.spec.workers.resources.scratch_storage_class else resources.scratch
+    requests = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": on_node}
     return {
         "name": CONTAINER,
         "image": job.spec.workers.image or settings.trainer_image,
@@ -112,6 +114,18 @@ def _container(
             *extras.mounts,
         ],
     }
+
+
+def _scratch(storage_class: str | None, size: str) -> dict[str, Any]:
+    """A folder on the node's disk, or a volume that comes and goes with its pod."""
+    if storage_class is None:
+        return {"name": "scratch", "emptyDir": {"sizeLimit": size}}
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": storage_class,
+        "resources": {"requests": {"storage": size}},
+    }
+    return {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
 
 
 def variable(name: str, value: str) -> dict[str, Any]:
@@ -144,7 +158,7 @@ def _storage_environment(storage: Storage) -> list[dict[str, Any]]:
         # Key by key: envFrom would let a Secret set any variable, PYTHONPATH among them.
         for key, name in SECRET_KEYS.items():
             reference: dict[str, Any] = {"name": storage.secret_name, "key": key}
-            if key in _OPTIONAL_SECRET_KEYS:
+            if key in OPTIONAL_SECRET_KEYS:
                 reference["optional"] = True
             env.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
     return env

@@ -19,7 +19,7 @@ _NOT_INHERITED = re.compile(
 )
 _MAP_FIELD = re.compile(r"metadata\.(annotations|labels)\['(.+)'\]")
 _PORT_VARIABLES = {PORT_NAME_RENDEZVOUS: Env.RENDEZVOUS_PORT, PORT_NAME_PROGRESS: Env.PROGRESS_PORT}
-_VOLUMES = ("configMap", "emptyDir")
+_VOLUMES = ("configMap", "emptyDir", "ephemeral")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def check(template: Body, *, num_pods: int, gpu_resource: str, num_gpus: int) ->
     for volume in spec.get("volumes", ()):
         if not any(kind in volume for kind in _VOLUMES):
             raise Rejected(
-                f"spec.template.spec.volumes[{volume['name']}]: only {' and '.join(_VOLUMES)} exist on one machine"
+                f"spec.template.spec.volumes[{volume['name']}]: only {', '.join(_VOLUMES)} exist on one machine"
             )
     wanted = num_pods * gpus(spec, gpu_resource)
     if wanted > num_gpus:
