@@ -69,13 +69,20 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def binaries(request: pytest.FixtureRequest) -> Callable[..., Path]:
-    """Where a module's commands lie, waiting for their build; skips the test when they cannot be had."""
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tells whoever waits in front of the run why it waits."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
-    def say(line: str) -> None:
+    def tell(line: str) -> None:
         with capture.global_and_fixture_disabled():
             print(f"\n{line}", flush=True)
+
+    return tell
+
+
+@pytest.fixture(scope="session")
+def binaries(say: Callable[[str], None]) -> Callable[..., Path]:
+    """Where a module's commands lie, waiting for their build; skips the test when they cannot be had."""
 
     def locate(module: Module, *commands: str) -> Path:
         try:

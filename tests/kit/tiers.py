@@ -6,8 +6,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 # From cheap to dear: a run starts what it needs in this order, after all tests that need nothing.
-TIERS = ("helm", "s3", "api", "controlplane")
-TIER_OF_FIXTURE = {"helm": "helm", "s3_server": "s3", "api_server": "api", "control_plane": "controlplane"}
+TIERS = ("helm", "s3", "api", "controlplane", "kueue", "node")
+TIER_OF_FIXTURE = {
+    "helm": "helm",
+    "s3_server": "s3",
+    "api_server": "api",
+    "control_plane": "controlplane",
+    "kueue": "kueue",
+    "cluster": "node",
+}
 
 
 def misplaced(name: str, tiers: Sequence[str], fixtures: Collection[str]) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.request
+import http.client
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from cluster_client import JOBS, PODS, Manifest, eventually
+from cluster_client import JOBS, PODS, SERVICES, Manifest, eventually
 from node.addresses import SEATS
 from node.containerd import POD_IMAGE
 from node.faults import OwnFaults, ready
@@ -16,6 +17,7 @@ from real.access import Access, Refused
 pytestmark = pytest.mark.tier("node")
 
 PORT = 8000
+each_node = pytest.mark.parametrize("node", [seat.name for seat in SEATS])
 
 
 def _gang(namespace: str) -> list[Manifest]:
@@ -122,34 +124,50 @@ def _fetch(cluster: Access, namespace: str, pod: Manifest, url: str) -> str:
     return _run(cluster, namespace, pod, "fetch", url).split()[0]
 
 
-def _fetch_from_here(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as response:
-        text: str = response.read().decode()
-    return text.split()[0]
+def _fetch_from_here(host: str, port: int) -> str:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode().split()[0]
+    finally:
+        connection.close()
 
 
-def test_a_gang_is_spread_over_both_nodes_and_each_finds_each_by_its_name(cluster: Access, gang: str) -> None:
-    for seat in SEATS:
-        pod = _pod_of(cluster, gang, seat.name)
-        found = [_fetch(cluster, gang, pod, f"http://gang-{rank}.gang:{PORT}") for rank in range(len(SEATS))]
-        assert found == ["gang-0", "gang-1"]
+def _everybody_answers(ask: Callable[[], str]) -> None:
+    """Asked often enough, a Service answers from every pod behind it."""
+    answers: set[str] = set()
+    eventually(lambda: answers.add(ask()) or answers == {"gang-0", "gang-1"})
 
 
-def test_a_service_leads_to_pods_of_both_nodes_from_either_and_from_outside(cluster: Access, gang: str) -> None:
-    for seat in SEATS:
-        pod = _pod_of(cluster, gang, seat.name)
-        answers: set[str] = set()
-        eventually(lambda: answers.add(_fetch(cluster, gang, pod, "http://web")) or len(answers) == 2)
-    address = cluster.kubectl("get", "service", "web", f"--namespace={gang}", "--output=jsonpath={.spec.clusterIP}")
-    answers = set()
-    eventually(lambda: answers.add(_fetch_from_here(f"http://{address}")) or len(answers) == 2)
+@each_node
+def test_a_gang_finds_every_rank_by_its_name(cluster: Access, gang: str, node: str) -> None:
+    pod = _pod_of(cluster, gang, node)
+    found = [_fetch(cluster, gang, pod, f"http://gang-{rank}.gang:{PORT}") for rank in range(len(SEATS))]
+    assert found == ["gang-0", "gang-1"]
 
 
-def test_a_pod_reaches_the_api_server_and_sees_its_true_source_at_its_peer(cluster: Access, gang: str) -> None:
+@each_node
+def test_a_service_leads_a_pod_to_both_nodes(cluster: Access, gang: str, node: str) -> None:
+    pod = _pod_of(cluster, gang, node)
+    _everybody_answers(lambda: _fetch(cluster, gang, pod, "http://web"))
+
+
+def test_a_service_answers_the_machine_that_the_nodes_run_on(cluster: Access, gang: str) -> None:
+    service = cluster.client.get(SERVICES, gang, "web")
+    assert service is not None
+    _everybody_answers(lambda: _fetch_from_here(service["spec"]["clusterIP"], 80))
+
+
+def test_a_pod_is_seen_by_its_own_address_on_the_other_node(cluster: Access, gang: str) -> None:
     one, two = (_pod_of(cluster, gang, seat.name) for seat in SEATS)
-    assert '"gitVersion": "v1.36.3"' in _run(cluster, gang, one, "fetch", "https://kubernetes.default/version")
     says = _run(cluster, gang, one, "fetch", f"http://{two['status']['podIP']}:{PORT}")
     assert says.split()[2].rpartition(":")[0] == one["status"]["podIP"]
+
+
+@each_node
+def test_a_pod_reaches_the_api_server(cluster: Access, gang: str, node: str) -> None:
+    says = _run(cluster, gang, _pod_of(cluster, gang, node), "fetch", "https://kubernetes.default/version")
+    assert json.loads(says)["gitVersion"] == "v1.36.3"
 
 
 def test_a_name_that_nobody_has_is_unknown_and_no_failure_of_names(cluster: Access, gang: str) -> None:
@@ -157,18 +175,22 @@ def test_a_name_that_nobody_has_is_unknown_and_no_failure_of_names(cluster: Acce
         _run(cluster, gang, _pod_of(cluster, gang, SEATS[0].name), "fetch", "http://nowhere.example")
 
 
-def test_logs_and_port_forward_come_from_either_node(cluster: Access, gang: str) -> None:
-    for seat in SEATS:
-        pod = _pod_of(cluster, gang, seat.name)
-        name = pod["metadata"]["name"]
-        assert cluster.kubectl("logs", f"--namespace={gang}", name) == f"serving :{PORT}\n"
-        forward, port = cluster.forward(f"pod/{name}", gang, PORT)
-        try:
-            forward.start()
-            forward.wait_until(lambda: "Forwarding" in forward.log_tail())
-            assert _fetch_from_here(f"http://127.0.0.1:{port}") == pod["spec"]["hostname"]
-        finally:
-            forward.kill()
+@each_node
+def test_logs_come_from_the_node(cluster: Access, gang: str, node: str) -> None:
+    pod = _pod_of(cluster, gang, node)
+    assert cluster.kubectl("logs", f"--namespace={gang}", pod["metadata"]["name"]) == f"serving :{PORT}\n"
+
+
+@each_node
+def test_a_port_is_forwarded_to_the_node(cluster: Access, gang: str, node: str) -> None:
+    pod = _pod_of(cluster, gang, node)
+    forward, port = cluster.forward(f"pod/{pod['metadata']['name']}", gang, PORT)
+    try:
+        forward.start()
+        forward.wait_until(lambda: "Forwarding" in forward.log_tail())
+        assert _fetch_from_here("127.0.0.1", port) == pod["spec"]["hostname"]
+    finally:
+        forward.kill()
 
 
 def test_a_pod_writes_only_where_it_may_and_shared_memory_has_its_limit(cluster: Access, gang: str) -> None:

@@ -14,9 +14,12 @@ from node.state import Folders
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="node", description=__doc__)
-    parser.add_argument("action", choices=["up", "down", "status"])
+    parser.add_argument("action", choices=["up", "down", "status", "guard"])
     action = parser.parse_args().action
     folders = Folders.of(os.environ)
+    if action == "guard":
+        sys.stdin.read()  # ends when whoever holds the other end does, however that is
+        action = "down"
     if action == "down":
         lifecycle.down(os.environ)
         return 0

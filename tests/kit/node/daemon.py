@@ -96,6 +96,13 @@ class Daemon(Process):
     def exit_code(self) -> int | None:
         return None
 
+    def stop(self, grace_seconds: float = 5.0) -> None:
+        deadline = time.monotonic() + grace_seconds
+        while (pid := self._found) is not None and time.monotonic() < deadline:
+            _signal(pid, signal.SIGTERM)
+            time.sleep(0.05)
+        self.kill()
+
     def kill(self) -> None:
         while (pid := self._found) is not None:
             _signal(pid, signal.SIGKILL)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import binaries
 from cluster import ApiServer, ControlPlane
-from node import certificates, containerd, dns, kubelet, packages, proxy
+from node import certificates, containerd, dns, images, kubelet, packages, proxy
 from node.addresses import HOST, SEATS, Seat
 from node.daemon import Daemon, sweep
 from node.machine import Machine, remove_cgroups
@@ -72,6 +73,28 @@ def _down(folders: Folders) -> None:
     shutil.rmtree(folders.cluster, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def held(env: Mapping[str, str], root: bool, say: Callable[[str], None]) -> Iterator[State]:
+    """A cluster that goes when it is left, also when this process is killed; one that was up before stays up.
+
+    Raises what `up` does.
+    """
+    if state := status(Folders.of(env)):
+        yield state
+        return
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "node", "guard"],
+        cwd=Path(__file__).parent.parent,
+        env=dict(env),
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is not for it
+    )
+    try:
+        yield up(env, root, say)
+    finally:
+        guard.communicate()
+
+
 def status(folders: Folders) -> State | None:
     """The cluster that is up, or None when there is none or a part of it has died."""
     state = read(folders.state)
@@ -88,7 +111,7 @@ class _Cluster:
     def start(self) -> State:
         folder = self.folders.cluster
         folder.mkdir(parents=True)
-        switch = Switch(folder, self.pod)
+        switch = Switch.of(folder, self.pod)
         switch.start()
         switch.plug_host()
         api, plane = self._control_plane()
@@ -155,7 +178,7 @@ class _Cluster:
         runtime = machine.daemon("containerd", "containerd", f"--config={config}")
         runtime.start()
         endpoint = machine.folder / containerd.SOCKET
-        runtime.wait_until(lambda: _listens(endpoint))
+        runtime.wait_until(lambda: images.listens(endpoint))
         containerd.ctr(endpoint, "images", "import", str(pod_image))
         settings = machine.folder / "kubelet.json"
         settings.write_text(kubelet.configuration(seat, machine.cgroup, api.folder / "kubelet-client.crt"))
@@ -182,11 +205,6 @@ class _Cluster:
 def _daemon(process) -> Daemon:
     assert isinstance(process, Daemon)
     return process
-
-
-def _listens(endpoint: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(endpoint)) == 0
 
 
 def _nodes_ready(api: ApiServer) -> bool:

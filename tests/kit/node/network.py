@@ -19,14 +19,13 @@ _BRIDGE = "switch0"
 class Switch:
     """A bridge that no packet filter of the host sees; when its process ends, all wires are gone."""
 
-    folder: Path
-    pod: Path
+    init: Daemon
 
-    @property
-    def init(self) -> Daemon:
-        return Daemon(
-            "switch", [str(self.pod), "pause", "switch"], self.folder / "switch.log", via=("unshare", "--net", "--")
-        )
+    @classmethod
+    def of(cls, folder: Path, pod: Path) -> Switch:
+        """`folder` is for its log, `pod` the binary whose `pause` holds the namespace."""
+        pause = [str(pod), "pause", "switch"]
+        return cls(Daemon("switch", pause, folder / "switch.log", via=("unshare", "--net", "--")))
 
     def start(self) -> None:
         self.init.start()
@@ -55,12 +54,12 @@ class Switch:
         # Never travelled: what a node itself sends to a Service is translated once a route lets it out.
         machine.run("ip", "route", "add", SERVICES, "via", HOST)
 
-    def unplug(self, seat: Seat) -> None:
+    def unplug(self, node: str) -> None:
         """Pull the plug of a node: it and its pods go on, and nobody hears of them."""
-        self._ip("link", "set", seat.name, "down")
+        self._ip("link", "set", node, "down")
 
-    def replug(self, seat: Seat) -> None:
-        self._ip("link", "set", seat.name, "up")
+    def replug(self, node: str) -> None:
+        self._ip("link", "set", node, "up")
 
     def _connect(self, link: str) -> None:
         self._ip("link", "set", link, "master", _BRIDGE, "up")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,9 @@ class Folders:
 
 @dataclass(frozen=True)
 class State:
+    """Names: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, coredns, switch, NODE,
+    containerd of NODE, kubelet of NODE, kube-proxy of NODE."""
+
     kubectl: Path
     daemons: tuple[Daemon, ...]
 
@@ -47,7 +50,7 @@ class State:
         document = {
             "kubectl": str(self.kubectl),
             "daemons": [
-                {"name": daemon.name, "argv": list(daemon.argv), "log": str(daemon.log), "pid": daemon.pid}
+                {"name": daemon.name, "argv": list(daemon.argv), "log": str(daemon.log), "via": list(daemon.via)}
                 for daemon in self.daemons
             ],
         }
@@ -55,13 +58,15 @@ class State:
 
 
 def read(path: Path) -> State | None:
-    """None when no cluster is up, or it never got up completely."""
+    """None when no cluster is up, or not completely, or another version of this code brought it up."""
     try:
         document = json.loads(path.read_text())
-    except FileNotFoundError:
+        return State(
+            Path(document["kubectl"]),
+            tuple(
+                Daemon(entry["name"], entry["argv"], Path(entry["log"]), via=entry["via"])
+                for entry in document["daemons"]
+            ),
+        )
+    except (FileNotFoundError, KeyError):
         return None
-    daemons: Sequence[Mapping[str, object]] = document["daemons"]
-    return State(
-        Path(document["kubectl"]),
-        tuple(Daemon(entry["name"], entry["argv"], Path(entry["log"])) for entry in daemons),
-    )

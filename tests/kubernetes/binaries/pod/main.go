@@ -20,8 +20,10 @@ func main() {
 		fail(serve(os.Args[2]))
 	case "fetch":
 		fail(fetch(os.Args[2]))
+	case "rights":
+		fail(rights(os.Args[2:]))
 	default:
-		fail(fmt.Errorf("%s: no such command: pause, serve ADDRESS or fetch URL", command))
+		fail(fmt.Errorf("%s: no such command: pause, serve ADDRESS, fetch URL or rights FOLDER...", command))
 	}
 }
 
@@ -71,4 +73,25 @@ func fetch(url string) error {
 	defer response.Body.Close()
 	_, err = io.Copy(os.Stdout, response.Body)
 	return err
+}
+
+// Prints who runs this, and of each folder how large its file system is and whether it may be written to.
+func rights(folders []string) error {
+	fmt.Println("uid", os.Getuid())
+	for _, folder := range folders {
+		var system syscall.Statfs_t
+		if err := syscall.Statfs(folder, &system); err != nil {
+			return err
+		}
+		says := "writable"
+		file, err := os.CreateTemp(folder, "probe")
+		if err != nil {
+			says = err.(*os.PathError).Err.Error()
+		} else {
+			os.Remove(file.Name())
+			file.Close()
+		}
+		fmt.Printf("%s %d MiB %s\n", folder, system.Blocks*uint64(system.Bsize)>>20, says)
+	}
+	return nil
 }
