@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from finetune_trainer.storage import checksums
+from finetune_trainer.storage.keys import check_keys
 from finetune_trainer.storage.objects import NotFound, PreconditionFailed, StorageError, StoredObject
 from finetune_trainer.storage.s3_calls import Calls, Patience, status_of
 
@@ -32,7 +33,11 @@ def connect(
     secret_access_key: str | None = None,
     read_timeout: float = 60,
 ) -> Any:
-    """A boto3 client without retries of its own; keys and region that are not given come from the environment."""
+    """A boto3 client without retries of its own; keys and region that are not given come from the environment.
+
+    Raises KeysRefused for keys that could not even be sent.
+    """
+    check_keys(os.environ)
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
