@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from finetune_api.contract import Env
+from finetune_api.progress import Activity, Progress
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.launch import launch
 from finetune_trainer.pod import Pod
@@ -21,18 +20,32 @@ from finetune_trainer.progress import ProgressFile
 from finetune_trainer.ranks import rank_folder
 
 
+class Overheard(ProgressFile):
+    """Of a rank to which something happens as it says something."""
+
+    def __init__(self, path: Path, happens: Callable[[Progress], None]) -> None:
+        super().__init__(path)
+        self._happens = happens
+
+    def say(self, progress: Progress) -> None:
+        super().say(progress)
+        self._happens(progress)
+
+
 class ForkedRank:
     """`finetune_trainer.train` in a fork of this process, as the launcher sees a process."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, pod: Pod, environ: Mapping[str, str], happens: Callable[[Progress], None]) -> None:
         self._code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
-                from finetune_trainer.train import main
+                from finetune_trainer.train import carry_out
 
-                code = main(environ)
+                folder = rank_folder(pod.scratch, int(environ["LOCAL_RANK"]))
+                progress = Overheard(folder / "progress.json", happens)
+                code = carry_out(pod, progress, folder / "result.json", environ=environ)
             except Exception:  # noqa: BLE001 the parent's stack must not be unwound in the child
                 traceback.print_exc()
             sys.stderr.flush()
@@ -76,29 +89,34 @@ def pod_environ(folder: Path, snapshot: Snapshot, *, node: int = 0, port: int = 
 def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None = None) -> dict[str, Any]:
     """One pod of the gang, in a rank of the preloaded process: its exit code and its last words.
 
-    `fault`: a `signal` that the rank of a `node`, or of every one where it is absent, gets once it has taken `step`
-    steps; with `to` "pod" its launcher gets it.
+    `fault`: a `signal` that the rank of a `node`, or of every one where it is absent, gets as it says that it has taken
+    `step` steps (in the `activity` Training where none is named); with `to` "pod" its launcher gets it, and the rank
+    says nothing more before it was handed on.
     """
     node, port = int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
     environ = pod_environ(Path(folder), Snapshot.parse(snapshot), node=node, port=port)
     pod = Pod.from_env(environ)
-    ranks: list[ForkedRank] = []
 
-    def start(environ: Mapping[str, str]) -> ForkedRank:
-        ranks.append(ForkedRank({**os.environ, **environ}))
-        return ranks[-1]
+    def happens(progress: Progress) -> None:
+        if not fault or fault.get("node", node) != node:
+            return
+        if (progress.activity, progress.step) == (fault.get("activity", Activity.TRAINING), fault["step"]):
+            number = signal.Signals[fault["signal"]]
+            if fault.get("to") == "pod":
+                _await_from(os.getppid(), number)
+            signal.raise_signal(number)
 
-    def strike() -> None:
-        assert fault is not None
-        progress = ProgressFile(rank_folder(pod.scratch, 0) / "progress.json")
-        while True:
-            heard = progress.heard()
-            if heard and (heard[0].step or 0) >= fault["step"]:
-                break
-            time.sleep(0.002)
-        os.kill(os.getpid() if fault.get("to") == "pod" else ranks[0].pid, signal.Signals[fault["signal"]])
-
-    if fault and fault.get("node", node) == node:
-        threading.Thread(target=strike, daemon=True).start()
-    code = launch(pod, pod.read_snapshot(), environ=environ, start=start)
+    code = launch(
+        pod,
+        pod.read_snapshot(),
+        environ=environ,
+        start=lambda own: ForkedRank(pod, {**os.environ, **own}, happens),
+    )
     return {"code": code, "result": json.loads(pod.result.read_bytes())}
+
+
+def _await_from(launcher: int, number: signal.Signals) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    os.kill(launcher, number)
+    signal.sigwait({number})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

@@ -5,7 +5,7 @@ import pytest
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.result import Failure, Result
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.last_words import last_words
+from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.storage import AccessDenied, NotFound, PreconditionFailed, StorageError, StoreUnavailable
 
 
@@ -25,7 +25,7 @@ from finetune_trainer.storage import AccessDenied, NotFound, PreconditionFailed,
         (
             StoreUnavailable("s3://a: timed out"),
             75,
-            Failure(reason="StoreUnavailable", message="s3://a: timed out"),
+            Failure(reason="StoreUnavailable", message="s3://a: timed out", field="spec.storage"),
         ),
         (
             PreconditionFailed("s3://a: somebody else wrote first"),
@@ -66,3 +66,16 @@ def test_the_longest_message_still_fits(caplog):
     assert code == 1
     assert len(result.encode()) <= 3500
     assert "x" * 10_000 in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (AccessDenied("s3://a/b: 403"), False),
+        (StageFailed(ExitCode.STOPPED, "Stopped", "told to stop"), False),
+        (StoreUnavailable("s3://a: timed out"), True),
+        (RuntimeError("a bug"), True),
+    ],
+)
+def test_what_will_be_tried_again_is_known(error, again):
+    assert may_do_better(error) is again

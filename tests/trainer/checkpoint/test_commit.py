@@ -256,6 +256,18 @@ def test_a_heartbeat_notices_that_the_run_was_taken_over() -> None:
     assert read_head(inner, URI).renewed == START
 
 
+def test_a_store_that_does_not_answer_holds_nobody_up_who_leaves() -> None:
+    answers = threading.Event()
+    storage = WatchedStorage(MemoryStorage())
+    run = start(storage)
+    storage.before = lambda _: answers.wait(60) or None
+
+    run.close(within_seconds=0.01)
+
+    assert read_head(storage, URI).renewed == START
+    answers.set()
+
+
 def test_a_damaged_head_ends_the_job_and_says_what_to_do() -> None:
     storage = MemoryStorage()
     storage.write(f"{URI}/HEAD.json", b"{]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 
-from finetune_api.contract import ExitCode, Stage
+from finetune_api.contract import TERMINAL_EXIT_CODES, ExitCode, Stage
 from finetune_api.result import Failure, Result
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import AccessDenied, NotFound, PreconditionFailed, StorageError, StoreUnavailable
@@ -25,6 +25,11 @@ def last_words(error: Exception, *, stage: Stage, attempt: int) -> tuple[int, Re
     return code, Result(stage=stage, attempt=attempt, failure=failure)
 
 
+def may_do_better(error: Exception) -> bool:
+    """Whether the stage that `error` ends will be tried again, as far as the trainer knows."""
+    return _judge(error)[0] not in (*TERMINAL_EXIT_CODES, ExitCode.STOPPED)
+
+
 def _judge(error: Exception) -> tuple[int, Failure]:
     match error:
         case StageFailed():
@@ -34,7 +39,7 @@ def _judge(error: Exception) -> tuple[int, Failure]:
                 reason="AccessDenied", message=_line(error), field="spec.storage.secretName"
             )
         case StoreUnavailable():
-            return ExitCode.RETRY, Failure(reason="StoreUnavailable", message=_line(error))
+            return ExitCode.RETRY, Failure(reason="StoreUnavailable", message=_line(error), field="spec.storage")
         case PreconditionFailed():
             return ExitCode.RETRY, Failure(reason="StoreChanged", message=_line(error))
         case NotFound():

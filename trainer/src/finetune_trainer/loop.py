@@ -22,6 +22,7 @@ from finetune_trainer.history import History, Point
 from finetune_trainer.packing import Batch, batches, micro_batches
 from finetune_trainer.prepared import Documents
 from finetune_trainer.schedule import learning_rate
+from finetune_trainer.stopping import stopped
 from finetune_trainer.tokens import tokens_of
 
 
@@ -114,8 +115,7 @@ def train(
             saved = at.clock()
         at.report(batch, sum(int(documents.lengths[list(row)].sum()) for row in batch.rows), history)
         if stops_here:
-            gang.leave()
-            raise StageFailed(ExitCode.STOPPED, "Stopped", f"told to stop; step {step} is saved")
+            raise stopped(gang, step)
     return history
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import deepspeed
 import torch
@@ -32,7 +33,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware
 from finetune_trainer.history import History
-from finetune_trainer.last_words import last_words
+from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.loop import Course, Surroundings, refuse_divergence, train
 from finetune_trainer.materials import Materials
 from finetune_trainer.model import Adapter, load_model
@@ -44,16 +45,21 @@ from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.publish.model import publish
 from finetune_trainer.ranks import rank_folder
 from finetune_trainer.reporting import Reporter
-from finetune_trainer.stopping import StopSignal
+from finetune_trainer.stopping import StopSignal, leave_if_stopping
 from finetune_trainer.storage import Storage, open_storage
 
 
 def main(environ: Mapping[str, str]) -> int:
     """Run this rank and leave its Result for the launcher. Returns the exit code."""
     pod = Pod.from_env(environ)
-    snapshot = pod.read_snapshot()
     folder = rank_folder(pod.scratch, int(environ["LOCAL_RANK"]))
-    reporter = Reporter(ProgressFile(folder / "progress.json"), snapshot.attempt, time.monotonic)
+    return carry_out(pod, ProgressFile(folder / "progress.json"), folder / "result.json", environ=environ)
+
+
+def carry_out(pod: Pod, progress: ProgressFile, words: Path, *, environ: Mapping[str, str]) -> int:
+    """As `main`; what the rank does is said to `progress`, its Result written to `words`."""
+    snapshot = pod.read_snapshot()
+    reporter = Reporter(progress, snapshot.attempt, time.monotonic)
     stop = StopSignal()
     # The launcher asks a rank that hangs where it is.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
@@ -67,7 +73,7 @@ def main(environ: Mapping[str, str]) -> int:
     except Exception as error:  # noqa: BLE001 the rank's end needs words, whatever it was
         code, result = last_words(_explained(error), stage=Stage.TRAIN, attempt=snapshot.attempt)
     result = result.model_copy(update={"checkpoint_step": reporter.progress.checkpoint_step})
-    (folder / "result.json").write_bytes(result.encode())
+    words.write_bytes(result.encode())
     return code
 
 
@@ -124,16 +130,17 @@ def run_rank(
             checkpoint_seconds=spec.checkpoint.interval_seconds,
         )
         surroundings = _surroundings(gang, checkpointer, examiner, reporter, stop, here)
-        with stop.noted():
-            history = train(engine, open_split(here.data, "train"), course, surroundings, done=done, history=history)
-            with reporter.alive():
-                checkpointer.finish()
-        if stop.asked:
-            raise SystemExit(ExitCode.STOPPED)
-
+        # From here on nobody leaves alone: the others would be lost without it.
+        stop.note()
+        history = train(engine, open_split(here.data, "train"), course, surroundings, done=done, history=history)
+        with reporter.alive():
+            checkpointer.finish()
         reporter.say(Activity.EVALUATING, checkpoint_step=checkpointer.committed_step)
+        leave_if_stopping(gang, stop, total_steps)
+
         history = examiner.measure_trained(history, test)
         refuse_divergence(history.test_loss is None or math.isfinite(history.test_loss), total_steps)
+        leave_if_stopping(gang, stop, total_steps)
 
         reporter.say(Activity.PUBLISHING)
         with reporter.alive():
@@ -174,8 +181,8 @@ def _own_run(storage: Storage, snapshot: Snapshot, prepared: Prepared) -> Iterat
     run.keep_alive()
     try:
         yield run
-    except StageFailed as failure:
-        if failure.exit_code is not ExitCode.RETRY:
+    except Exception as error:
+        if not may_do_better(_explained(error)):
             run.close()
         raise
     except SystemExit:

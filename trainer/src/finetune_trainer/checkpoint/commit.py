@@ -95,9 +95,19 @@ class Run:
         self._swap(lambda _: {"published": entry})
         return entry
 
-    def close(self) -> None:
-        """Leave the run to the next owner at once. Harmless when it has been taken already."""
+    def close(self, *, within_seconds: float = 10.0) -> None:
+        """Leave the run to the next owner at once, if the store can be told by then; else it waits for LEASE to end.
+
+        Harmless when it has been taken already.
+        """
         self._closing.set()
+        leaving = threading.Thread(target=self._leave, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(within_seconds)
+        if leaving.is_alive():
+            log.warning("left %s without a word: the store does not answer", self.uri)
+
+    def _leave(self) -> None:
         if self._heart is not None:
             self._heart.join()
         try:
