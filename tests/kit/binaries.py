@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MODULES = Path(__file__).parent.parent / "kubernetes" / "binaries"
+KEY_LENGTH = 12
+_UNFINISHED = ".unfinished"
 _VERSION = "k8s.io/component-base/version"
 
 
@@ -58,7 +60,7 @@ class Module:
         digest = hashlib.sha256("\0".join((*self.build, *self.links)).encode())
         for source in sorted(self.folder.glob("*")):
             digest.update(source.read_bytes())
-        return digest.hexdigest()[:12]
+        return digest.hexdigest()[:KEY_LENGTH]
 
 
 VERSITYGW = Module("versitygw", ("github.com/versity/versitygw/cmd/versitygw",))
@@ -75,7 +77,10 @@ KUEUE = Module("kueue", ("sigs.k8s.io/kueue/cmd/kueue",))
 COREDNS = Module("coredns", (".",))
 POD = Module("pod", (".",))
 # The S3 server is small and the first that is wanted.
-MODULES = (VERSITYGW, KUBERNETES)
+WITHOUT_NODES = (VERSITYGW, KUBERNETES)
+WITH_NODES = (*WITHOUT_NODES, COREDNS, POD, HELM, KUEUE)
+KEPT = 2
+"""Builds of one module that stay in the cache: this checkout's and the one before it."""
 
 
 def cache_folder(env: Mapping[str, str]) -> Path:
@@ -133,7 +138,7 @@ def _build(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -
     started = time.monotonic()
     say(f"building {module.name} with Go, once for this machine (minutes)")
     target = cache_folder(env) / f"{module.name}-{module.key()}"
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{module.name}-") as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{module.name}-", suffix=_UNFINISHED) as scratch:
         folder = Path(scratch) / "built"
         folder.mkdir()
         # cgo off: the machine may have no C compiler, and nothing here needs one.
@@ -149,16 +154,26 @@ def _build(module: Module, env: Mapping[str, str], say: Callable[[str], None]) -
         for link in module.links:
             (folder / link).symlink_to(module.name)
         folder.rename(target)
+    _prune(module, env)
     say(f"{module.name} built in {time.monotonic() - started:.0f} s")
     return target
+
+
+def _prune(module: Module, env: Mapping[str, str]) -> None:
+    """Remove old builds, Kubernetes alone being 200 MB for each version of its go.mod, and what a killed one left."""
+    builds = cache_folder(env).glob(f"{module.name}-{'?' * KEY_LENGTH}")
+    old = sorted(builds, key=lambda folder: folder.stat().st_mtime, reverse=True)[KEPT:]
+    for folder in (*old, *cache_folder(env).glob(f"{module.name}-*{_UNFINISHED}")):
+        shutil.rmtree(folder)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="binaries", description=__doc__)
     parser.add_argument("action", choices=["build"])
-    parser.parse_args()
+    parser.add_argument("--nodes", action="store_true", help="also what tests with real pods need")
+    modules = WITH_NODES if parser.parse_args().nodes else WITHOUT_NODES
     try:
-        for module in MODULES:
+        for module in modules:
             ensure(module, module.commands, os.environ, lambda line: print(line, file=sys.stderr, flush=True))
     except (NoBinaries, BuildFailed) as error:
         print(error, file=sys.stderr)

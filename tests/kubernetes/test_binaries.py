@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from binaries import KUBERNETES, VERSITYGW, BuildFailed, NoBinaries, cache_folder, ensure, find
+from binaries import HELM, KUBERNETES, VERSITYGW, BuildFailed, NoBinaries, cache_folder, ensure, find
 
 
 def _environment(home: Path, go: str | None) -> dict[str, str]:
@@ -66,6 +66,15 @@ def test_two_builders_build_once(tmp_path: Path) -> None:
         builder.join()
     assert (tmp_path / "builds").read_text() == "built\n"
     assert "waiting for versitygw, which another process is building" in said
+
+
+def test_the_newest_builds_stay_and_those_before_them_go(tmp_path: Path) -> None:
+    env = _environment(tmp_path, BUILDS)
+    versions = [replace(VERSITYGW, ldflags=f"-X main.Version={number}") for number in range(3)]
+    (cache_folder(env) / "versitygw-killed.unfinished").mkdir(parents=True)
+    folders = [ensure(version, version.commands, env, say=lambda line: None) for version in versions]
+    helm = ensure(HELM, HELM.commands, env, say=lambda line: None)
+    assert {path for path in cache_folder(env).iterdir() if path.is_dir()} == {*folders[1:], helm}
 
 
 def test_without_go_the_reason_says_so(tmp_path: Path) -> None:
