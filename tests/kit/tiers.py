@@ -13,7 +13,7 @@ TIER_OF_FIXTURE = {
     "api_server": "api",
     "control_plane": "controlplane",
     "kueue": "kueue",
-    "cluster": "node",
+    "own_nodes": "node",
 }
 
 
