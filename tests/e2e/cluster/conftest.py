@@ -10,13 +10,12 @@ import pytest
 
 from real.access import Access
 from real.job import RealJob
-from real.materials import make_materials, real_spec
+from real.materials import BUCKET, make_materials, real_spec
 from real.nodes import first_node
 from real.release import Release
 from real.store import Store, upload
 from real.story import Finished, finish
 
-BUCKET = "e2e"
 NewJob = Callable[..., RealJob]
 
 
@@ -52,9 +51,7 @@ def store(cluster: Access, materials: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def new_job(
-    cluster: Access, new_namespace: Callable[[], str], operator_release: Release, store: Store
-) -> Callable[..., RealJob]:
+def new_job(cluster: Access, new_namespace: Callable[[], str], operator_release: Release, store: Store) -> NewJob:
     """`new_job("name", **spec)`: a job that is not applied yet, in a namespace of its own.
 
     The namespace has the store's keys, unless `keys=False`.
@@ -64,7 +61,7 @@ def new_job(
         namespace = new_namespace()
         if keys:
             cluster.apply(store.keys(namespace))
-        return RealJob(cluster, namespace, name, real_spec(store, BUCKET, namespace, **spec))
+        return RealJob(cluster, namespace, name, real_spec(store, namespace, **spec))
 
     return create
 

@@ -11,6 +11,7 @@ from jobs import merge
 from real.store import Store
 from tiny_models import TokenizerKind, tiny_model
 
+BUCKET = "e2e"
 NUM_ROWS = 400
 BAD_LINES = (7, 8, 9, 100, 101, 150, 233, 300, 301, 399)
 """More than one in a hundred, and not fewer than ten, which are always forgiven."""
@@ -26,11 +27,11 @@ def make_materials(folder: Path) -> Path:
     return folder
 
 
-def real_spec(store: Store, bucket: str, output: str, **spec: Any) -> Mapping[str, Any]:
+def real_spec(store: Store, output: str, **spec: Any) -> Mapping[str, Any]:
     """Two nodes on the CPU, some 330 steps of 30 to 100 ms, a checkpoint each second; all of them are kept."""
     tiny: dict[str, Any] = {
-        "model": {"uri": f"s3://{bucket}/model"},
-        "data": {"sources": [{"uri": f"s3://{bucket}/raw/*.jsonl"}]},
+        "model": {"uri": f"s3://{BUCKET}/model"},
+        "data": {"sources": [{"uri": f"s3://{BUCKET}/raw/*.jsonl"}]},
         "method": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": 0.1}},
         "training": {
             "epochs": 12,
@@ -42,7 +43,7 @@ def real_spec(store: Store, bucket: str, output: str, **spec: Any) -> Mapping[st
         "evaluation": {"everySteps": 50, "generateRows": 2, "maxNewTokens": 8},
         "checkpoint": {"intervalSeconds": 1, "keepLast": 100},
         "workers": {"nodes": 2},
-        "output": {"uri": f"s3://{bucket}/{output}"},
+        "output": {"uri": f"s3://{BUCKET}/{output}"},
         "storage": store.storage_spec(),
     }
     return merge(tiny, spec)
