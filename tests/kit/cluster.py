@@ -100,6 +100,8 @@ class ApiServer:
             f"--cert-dir={self.authority.parent}",
             f"--token-auth-file={self._tokens}",
             "--authorization-mode=Node,RBAC",
+            # As OpenShift does: owner references that block deletion take a right of their own.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self.signing_key}",
