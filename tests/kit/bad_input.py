@@ -24,8 +24,7 @@ class Case:
     """An input that is wrong in one way, and what is said of it."""
 
     name: str
-    field: str | None
-    """None: the sentence names it, but another field may be the wrong one."""
+    field: str
     says: str
     harm: Callable[[Path], None] = nothing
     """Done to the materials in this folder."""
@@ -71,7 +70,7 @@ def break_rows(materials: Path) -> None:
 
 UNREACHABLE_STORE = Case(
     name="unreachable store",
-    field=None,
+    field="spec.storage",
     says="http://127.0.0.1:1 (spec.storage.endpoint)",
     spec={
         "model": {"uri": "s3://models/mistral"},

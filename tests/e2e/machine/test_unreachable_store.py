@@ -13,5 +13,6 @@ def test_it_is_given_up_and_named(bad_input: Mapping[str, Future[Refused]]) -> N
 
     assert job.status == 1, job.said
     assert UNREACHABLE_STORE.says in next(line for line in job.lines if line.startswith("Failed "))
+    assert f"Change {UNREACHABLE_STORE.field}" in job.lines
     assert "Traceback" not in job.said
     assert job.run.processes() == []
