@@ -33,26 +33,30 @@ class Story:
         return next(entry for entry in reversed(self.finished.publication.head.checkpoints) if entry.epoch == epoch)
 
 
+def gone_on(job: RealJob, attempt: int) -> tuple[int, int]:
+    """Waits until this attempt has committed a checkpoint of its own; step and epoch of the one it began with."""
+    job.in_training(attempt, within=300)
+    step, epoch = resumed(job, attempt)
+    job.in_training(attempt, beyond=step)
+    return step, epoch
+
+
 @pytest.fixture(scope="module")
 def story(new_job: Callable[..., RealJob], store: Store, faults: Faults) -> Story:
     job = new_job("hit")
     job.apply()
-    begins = []
 
     job.in_training(1)
     job.kubectl("delete", "pod", job.pods(Stage.TRAIN, 1)[1]["metadata"]["name"], "--now", "--wait=false")
 
-    job.in_training(2)
-    begins.append(resumed(job, 2))
+    begins = [gone_on(job, 2)]
     faults.kill_container(job.namespace, job.pods(Stage.TRAIN, 2)[0]["metadata"]["name"])
 
-    job.in_training(3)
-    begins.append(resumed(job, 3))
+    begins.append(gone_on(job, 3))
     nodes = {pod["spec"]["nodeName"] for pod in job.pods(Stage.TRAIN, 3)}
     (lost,) = nodes - {first_node(job.access)}
     with faults.node_lost(lost):
-        job.in_training(4, within=300)
-        begins.append(resumed(job, 4))
+        begins.append(gone_on(job, 4))
     # What was cut off meets its successor here, and must do no harm.
     return Story(finish(job, store), lost, begins)
 

@@ -103,8 +103,8 @@ class RealJob:
         """The last status; raises as `wait` when that is of another phase."""
         return self.wait(lambda status: status if status.phase is phase else None, str(phase), within=within)
 
-    def in_training(self, attempt: int = 1, *, within: float = 180) -> Status:
-        """In mid-run: this attempt has taken a step, and a checkpoint counts."""
+    def in_training(self, attempt: int = 1, *, beyond: int = -1, within: float = 180) -> Status:
+        """In mid-run: this attempt trains, and a checkpoint of a later step than `beyond` counts."""
 
         def trains(status: Status) -> Status | None:
             told = status.progress
@@ -112,10 +112,11 @@ class RealJob:
                 told is not None
                 and (told.stage, told.attempt, told.activity) == (Stage.TRAIN, attempt, Activity.TRAINING)
                 and told.checkpoint_step is not None
+                and told.checkpoint_step > beyond
             )
             return status if trains else None
 
-        return self.wait(trains, f"in train attempt {attempt} after a checkpoint", within=within)
+        return self.wait(trains, f"in train attempt {attempt} with a checkpoint beyond step {beyond}", within=within)
 
     def attempt(self, stage: Stage, number: int) -> Attempt:
         """As the status tells it."""
