@@ -55,19 +55,34 @@ def test_all_of_it_on_s3_is_the_same_model(
     expected = uninterrupted.published
     for path in ("model/adapter_model.safetensors", "reports/metrics.json"):
         assert storage.read(f"{folder}/{path}")[0] == expected.files[path]
-    assert s3_server.secret_access_key not in said
+    secret = s3_server.secret_access_key
+    assert secret not in said
+    assert files_that_hold(secret, tiny_run.folder) == []
+    assert [stored.uri for stored in storage.list(f"s3://{s3_bucket}/") if holds(secret, storage, stored.uri)] == []
     assert not tiny_run.output.exists()
     assert tiny_run.processes() == []
+
+
+def files_that_hold(secret: str, folder: Path) -> list[Path]:
+    """Logs, statuses, snapshots, last words: whatever a run has left there."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    assert found != []
+    return [path for path in found if secret.encode() in path.read_bytes()]
+
+
+def holds(secret: str, storage: S3Storage, uri: str) -> bool:
+    return secret.encode() in storage.read(uri)[0]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        pytest.param({"AWS_SECRET_ACCESS_KEY": "wrong"}, id="secret"),
-        pytest.param({"AWS_ACCESS_KEY_ID": "nobody"}, id="id"),
+        pytest.param({"AWS_SECRET_ACCESS_KEY": "canary-of-a-key"}, id="secret"),
+        pytest.param({"AWS_ACCESS_KEY_ID": "canary-of-a-key"}, id="id"),
+        pytest.param({"AWS_SESSION_TOKEN": "canary-of-a-key\n"}, id="line break"),
     ],
 )
-def test_wrong_keys_are_told_at_once(
+def test_wrong_keys_are_told_at_once_and_shown_to_nobody(
     s3_server: S3Server, s3_bucket: str, storage: S3Storage, tiny_run: TinyRun, wrong: dict[str, str]
 ) -> None:
     status, said = tiny_run.run(
@@ -77,4 +92,6 @@ def test_wrong_keys_are_told_at_once(
     assert status == 1
     assert "Change      spec.storage.secretName" in said
     assert "Traceback" not in said
+    assert "canary-of-a-key" not in said
+    assert files_that_hold("canary-of-a-key", tiny_run.folder) == []
     assert tiny_run.processes() == []
