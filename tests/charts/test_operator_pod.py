@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from importlib.metadata import version
 
 import pytest
+import yaml
 
 from chart import Manifest, container, environment, pod_spec
 from finetune_operator.settings import PREFIX, Destination, PodDefaults, Settings
-from helm import NAMESPACE, Helm
+from helm import CHART, NAMESPACE, Helm
 from pod_security import violations
-
-pytestmark = pytest.mark.tier("helm")
 
 POD = {"metadata.namespace": NAMESPACE, "metadata.name": "finetune-operator-5585bf9456-6mb7r"}
 LEFT_OUT = {
@@ -28,10 +28,17 @@ def variables_of(setting: str, default: object) -> set[str]:
     return {f"{PREFIX}{setting}{name}".upper() for name in inner}
 
 
+def test_the_chart_installs_the_version_that_it_lies_beside() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert {chart["version"], chart["appVersion"]} == {version("finetune-operator")} == {version("finetune-trainer")}
+
+
+@pytest.mark.tier("helm")
 def test_it_fits_into_a_namespace_that_enforces_restricted_pod_security(helm: Helm, default: list[Manifest]) -> None:
     assert violations(pod_spec(default)) == []
 
 
+@pytest.mark.tier("helm")
 def test_it_sets_every_setting_that_makes_sense_in_a_cluster_and_no_other(helm: Helm, default: list[Manifest]) -> None:
     settings = Settings(trainer_image="trainer")
     known = {each.name: variables_of(each.name, getattr(settings, each.name)) for each in fields(Settings)}
@@ -40,6 +47,7 @@ def test_it_sets_every_setting_that_makes_sense_in_a_cluster_and_no_other(helm: 
     assert LEFT_OUT.keys() <= known.keys()
 
 
+@pytest.mark.tier("helm")
 def test_the_default_values_are_the_operators_own_defaults(helm: Helm, default: list[Manifest]) -> None:
     assert Settings.from_env(environment(default, POD)) == Settings(
         trainer_image="localhost/finetune-trainer:0.1.0",
@@ -49,6 +57,7 @@ def test_the_default_values_are_the_operators_own_defaults(helm: Helm, default: 
     )
 
 
+@pytest.mark.tier("helm")
 def test_every_value_arrives_at_the_operator(helm: Helm) -> None:
     values = {
         "trainerImage": {"repository": "registry.example:5000/trainer", "digest": "sha256:" + "b" * 64},
@@ -87,6 +96,7 @@ def test_every_value_arrives_at_the_operator(helm: Helm) -> None:
     )
 
 
+@pytest.mark.tier("helm")
 def test_the_administrator_decides_where_it_runs_and_what_it_is_pulled_with(
     helm: Helm, default: list[Manifest]
 ) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from chart import Manifest, Objects, by_name, container
 from finetune_api.crd import custom_resource_definition
-from helm import CHART, Helm
+from helm import CHART, Helm, Refused
 from permissions import KUEUE_RULES
 
 pytestmark = pytest.mark.tier("helm")
@@ -41,6 +41,16 @@ def test_helm_finds_nothing_to_complain_of(helm: Helm) -> None:
     said = helm.run("lint", "--strict", str(CHART))
     assert "[WARNING]" not in said
     assert "[ERROR]" not in said
+
+
+@pytest.mark.parametrize("version", ["1.31.0-gke.100", "1.36.3"])
+def test_a_cluster_that_is_new_enough_is_served(helm: Helm, version: str) -> None:
+    assert helm.run("template", str(CHART), f"--kube-version={version}")
+
+
+def test_a_cluster_that_is_too_old_is_refused_by_its_version(helm: Helm) -> None:
+    with pytest.raises(Refused, match=r"requires kubeVersion: >=1\.31\.0-0.* v1\.30"):
+        helm.run("template", str(CHART), "--kube-version=1.30.4")
 
 
 def test_the_default_values_make_this(helm: Helm, objects: Objects) -> None:
