@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,20 +19,35 @@ from permissions import LEASE_RULES, RULES, grant, kubeconfig, num_forbidden
 pytestmark = pytest.mark.tier("controlplane")
 
 
-@pytest.mark.parametrize("scope", ["one namespace", "every namespace"])
-def test_a_whole_life_needs_no_more_than_these_permissions(
-    scope: str, control_plane: ControlPlane, new_namespace: Callable[[], str]
-) -> None:
+@pytest.fixture
+def home(new_namespace: Callable[[], str]) -> str:
+    """Where the operator's account is, and its Lease."""
+    return new_namespace()
+
+
+@contextlib.contextmanager
+def allowed_nothing_else(control_plane: ControlPlane, home: str, *, namespace: str | None) -> Iterator[None]:
+    """An operator works with its rights in this namespace, or in every one (None), and is refused nothing."""
     api = control_plane.api
-    home, namespace = new_namespace(), new_namespace()
-    grant(api, home, RULES, namespace=namespace if scope == "one namespace" else None)
+    grant(api, home, RULES, namespace=namespace)
     grant(api, home, LEASE_RULES, namespace=home)
-    operator = Operator(api, NAMESPACES=namespace if scope == "one namespace" else "", OWN_NAMESPACE=home)
+    operator = Operator(api, NAMESPACES=namespace or "", OWN_NAMESPACE=home)
     operator.process.env = {**operator.process.env, "KUBECONFIG": str(kubeconfig(api, home))}
     refused = num_forbidden(api)
-    job = ClusterJob(api.client, namespace)
     try:
         operator.start()
+        yield
+    finally:
+        operator.kill()
+    assert num_forbidden(api) == refused
+    assert "forbidden" not in operator.process.log.read_text()
+
+
+def test_a_whole_life_in_one_namespace_needs_no_rights_but_there(
+    control_plane: ControlPlane, home: str, namespace: str
+) -> None:
+    job = ClusterJob(control_plane.api.client, namespace)
+    with allowed_nothing_else(control_plane, home, namespace=namespace):
         job.create({(Stage.PREPARE, 1): prepared(), (Stage.TRAIN, 2): crashed(100, 2), (Stage.TRAIN, 3): published(3)})
         eventually(lambda: job.status.phase == Phase.TRAINING)
         job.change(suspend=True)
@@ -43,7 +59,12 @@ def test_a_whole_life_needs_no_more_than_these_permissions(
         ]  # fmt: skip
         job.delete()
         eventually(lambda: not job.children())
-    finally:
-        operator.kill()
-    assert num_forbidden(api) == refused
-    assert "forbidden" not in operator.process.log.read_text()
+
+
+def test_the_same_rights_in_every_namespace_are_enough_to_watch_them_all(
+    control_plane: ControlPlane, home: str, namespace: str
+) -> None:
+    job = ClusterJob(control_plane.api.client, namespace)
+    with allowed_nothing_else(control_plane, home, namespace=None):
+        job.create({(Stage.PREPARE, 1): prepared(), (Stage.TRAIN, 1): published()})
+        job.wait(Phase.SUCCEEDED)
