@@ -3,56 +3,9 @@
 from __future__ import annotations
 
 from finetune_api.contract import ExitCode, Stage
-from finetune_api.result import (
-    DataSummary,
-    Failure,
-    Metrics,
-    Prepared,
-    Published,
-    Resolved,
-    Result,
-    SplitCounts,
-)
-from finetune_api.spec import Precision
+from finetune_api.result import Failure, Result
 from kwok import Exit
-
-RUN = "0123456789abcdef"
-
-PREPARED = Prepared(
-    run=RUN,
-    model_digest="m" * 16,
-    data_uri="s3://models/triage/prepared/fedcba9876543210",
-    data_digest="d" * 16,
-    data=DataSummary(
-        files=1,
-        rows_read=100,
-        rows_cleaned=3,
-        rows_rejected=1,
-        rows_removed=2,
-        splits=SplitCounts(train=79, validation=9, test=9),
-        train_tokens=40_000,
-        trained_tokens=20_000,
-    ),
-    resolved=Resolved(
-        total_steps=300,
-        steps_per_epoch=100,
-        global_batch_size=8,
-        warmup_steps=9,
-        precision=Precision.BFLOAT16,
-        target_modules=("q_proj", "v_proj"),
-    ),
-)
-
-PUBLISHED = Published(
-    step=300,
-    epoch=1,
-    model_uri=f"s3://models/triage/runs/{RUN}/model",
-    report_uri=f"s3://models/triage/runs/{RUN}/report.html",
-    manifest_uri="s3://models/triage/manifest.json",
-    manifest_sha256="a" * 16,
-    metrics=Metrics(base_test_loss=4.0, test_loss=3.0, validation_loss=3.1, train_loss=2.9),
-)
-
+from results import PREPARED, PUBLISHED, but
 
 BAD_ROWS = Failure(
     reason="TooManyBadRows",
@@ -74,7 +27,7 @@ def bad_rows() -> Exit:
 
 def reused() -> Exit:
     """This very run is already published."""
-    known = PREPARED.model_copy(update={"published": PUBLISHED})
+    known = but(PREPARED, published=PUBLISHED)
     return _exit(ExitCode.DONE, Result(stage=Stage.PREPARE, attempt=1, prepared=known))
 
 

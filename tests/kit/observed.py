@@ -12,7 +12,7 @@ from finetune_api.result import Failure, Result
 from finetune_api.status import Attempt, StageState, StageStatus, Status
 from finetune_operator.observe import End, JobObserved, Observed, PodObserved
 from jobs import make_job
-from kwok_results import PREPARED
+from results import PREPARED
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TRAIN_1 = "triage-5f0c1-train-1"

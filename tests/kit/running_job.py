@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob
 from finetune_api.progress import Activity, Progress
-from finetune_api.result import DataSummary, SplitCounts
+from finetune_api.result import SplitCounts
 from finetune_api.status import (
     Attempt,
     Condition,
@@ -19,17 +19,16 @@ from finetune_api.status import (
     Status,
 )
 from jobs import make_job
+from results import PREPARED, but
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-DATA = DataSummary(
-    files=1,
+DATA = but(
+    PREPARED.data,
     rows_read=12_000,
     rows_cleaned=30,
     rows_rejected=10,
     rows_removed=20,
     splits=SplitCounts(train=9_576, validation=1_197, test=1_197),
-    train_tokens=40_000,
-    trained_tokens=20_000,
 )
 PROGRESS = Progress(
     stage=Stage.TRAIN,

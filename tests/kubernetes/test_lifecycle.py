@@ -16,7 +16,8 @@ from cluster_job import ClusterJob
 from cluster_operator import Operator
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.status import Cause, ConditionStatus, ConditionType, Phase, StageState, Status
-from kwok_results import BAD_ROWS, PREPARED, PUBLISHED, RUN, bad_rows, crashed, prepared, published, reused
+from kwok_results import BAD_ROWS, bad_rows, crashed, prepared, published, reused
+from results import PREPARED, PUBLISHED, RUN
 
 pytestmark = pytest.mark.tier("controlplane")
 

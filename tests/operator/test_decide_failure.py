@@ -11,8 +11,8 @@ from finetune_api.result import Result
 from finetune_api.status import Cause
 from finetune_operator.decide.failure import Ending, ending
 from finetune_operator.observe import Observed, PodObserved
-from kwok_results import PUBLISHED
 from observed import NOW, a_job, a_pod, ago, an_attempt, ended, failed, waiting
+from results import PUBLISHED
 
 
 def end_of(observed: Observed) -> Ending:

@@ -13,7 +13,6 @@ from finetune_api.result import Failure, Result
 from finetune_api.status import Artifacts, Cause, CheckpointStatus, Phase, StageState, StageStatus, Status
 from finetune_operator.decide.lifecycle import next_status
 from finetune_operator.observe import Heard, Observed
-from kwok_results import PREPARED, PUBLISHED
 from observed import (
     NOW,
     PREPARE_1,
@@ -28,6 +27,7 @@ from observed import (
     prepared_status,
     words,
 )
+from results import PREPARED, PUBLISHED
 
 
 def test_what_prepare_said_is_kept_and_training_begins_in_the_same_step() -> None:

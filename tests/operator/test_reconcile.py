@@ -14,7 +14,7 @@ from finetune_api.progress import Activity, Progress
 from finetune_api.result import Failure, Result
 from finetune_api.status import Cause, Phase, Status
 from finetune_operator.apply import Body, Kind, Ref, Rejected, Unavailable
-from kwok_results import PREPARED, PUBLISHED
+from results import PREPARED, PUBLISHED, but
 
 EVERY_KIND = (Kind.JOB, Kind.POD, Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
 
@@ -100,7 +100,7 @@ async def test_a_second_look_at_the_same_cluster_writes_nothing() -> None:
 async def test_a_run_that_is_published_already_is_reused_without_training() -> None:
     world = FakeWorld()
     await world.rest()
-    known = PREPARED.model_copy(update={"published": PUBLISHED})
+    known = but(PREPARED, published=PUBLISHED)
     world.nodes.end_all(PREPARE_1, 0, Result(stage=Stage.PREPARE, attempt=1, prepared=known))
     await world.rest()
     assert world.condition("Succeeded") == ("True", "Reused")
@@ -111,7 +111,7 @@ async def test_a_run_that_is_published_already_is_reused_without_training() -> N
 async def test_a_run_that_is_published_already_fails_the_job_that_asked_for_it() -> None:
     world = FakeWorld(output={"ifExists": "Fail"})
     await world.rest()
-    known = PREPARED.model_copy(update={"published": PUBLISHED})
+    known = but(PREPARED, published=PUBLISHED)
     world.nodes.end_all(PREPARE_1, 0, Result(stage=Stage.PREPARE, attempt=1, prepared=known))
     await world.rest()
     assert world.condition("Stalled") == ("True", "OutputExists")

@@ -16,7 +16,7 @@ from finetune_api.result import Failure, Result
 from finetune_api.status import Phase, Status
 from finetune_operator.apply import Body, Kind
 from finetune_operator.decide.conditions import is_finished
-from kwok_results import PREPARED, PUBLISHED
+from results import PREPARED, PUBLISHED
 
 ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 

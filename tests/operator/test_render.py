@@ -15,9 +15,9 @@ from finetune_api.status import Attempt, Status
 from finetune_operator.render import render
 from finetune_operator.settings import Settings
 from jobs import UID, make_job
-from kwok_results import PREPARED
 from observed import NOW, PREPARE_1, TRAIN_1, a_fine_tune_job, an_attempt, an_ended_attempt, prepared_status
 from pod_security import violations
+from results import PREPARED
 
 SETTINGS = Settings(trainer_image="registry.example/trainer:1")
 

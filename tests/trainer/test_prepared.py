@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from finetune_api.contract import ExitCode
-from finetune_api.result import DataSummary, SplitCounts
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepared import (
     FORMAT,
@@ -22,6 +21,7 @@ from finetune_trainer.prepared import (
 from finetune_trainer.storage import StoredObject
 from finetune_trainer.verified import files_under
 from memory_storage import MemoryStorage
+from results import PREPARED
 
 URI = "s3://out/prepared/d"
 
@@ -41,16 +41,7 @@ def manifest(folder: Path) -> Manifest:
         format=FORMAT,
         digest="d",
         sources=("s3://raw/a.jsonl",),
-        summary=DataSummary(
-            files=1,
-            rows_read=1,
-            rows_cleaned=0,
-            rows_rejected=0,
-            rows_removed=0,
-            splits=SplitCounts(train=1, validation=0, test=0),
-            train_tokens=1,
-            trained_tokens=1,
-        ),
+        summary=PREPARED.data,
         splits={},
         places=(),
         rows_too_long=0,

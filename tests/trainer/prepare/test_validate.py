@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from finetune_api.contract import ExitCode
-from finetune_api.result import DataSummary, SplitCounts
+from finetune_api.result import SplitCounts
 from finetune_api.spec import Data, Source, Split
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.scan import Tally
 from finetune_trainer.prepare.validate import check_rejected, check_rows, check_splits
 from finetune_trainer.prepared import FORMAT, Manifest
+from results import PREPARED, but
 
 
 def data(**fields: Any) -> Data:
@@ -28,15 +29,11 @@ def manifest(
         format=FORMAT,
         digest="d",
         sources=(),
-        summary=DataSummary(
-            files=1,
+        summary=but(
+            PREPARED.data,
             rows_read=read,
-            rows_cleaned=0,
             rows_rejected=rejected,
-            rows_removed=0,
             splits=SplitCounts(train=train, validation=validation, test=test),
-            train_tokens=0,
-            trained_tokens=0,
         ),
         splits={},
         places=("s3://raw/a.jsonl:7",),

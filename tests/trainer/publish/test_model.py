@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from finetune_api.result import DataSummary, Prepared, Published, Resolved, SplitCounts
+from finetune_api.result import Published
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.publish.manifest import Manifest, read_published
 from finetune_trainer.storage.files import FileStorage
 from jobs import make_job
 from preloaded import Preloaded
+from results import PREPARED, but
 from tiny_models import tiny_model
 
 
@@ -45,30 +46,8 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
                 parameter.normal_(0, 0.5, generator=torch.Generator().manual_seed(len(name)))
 
     job = make_job(output={"uri": f"file://{folder}/output"}, model={"uri": f"file://{base}"})
-    prepared = Prepared(
-        run="r1",
-        model_digest="m" * 64,
-        data_uri="file:///data",
-        data_digest="d" * 64,
-        data=DataSummary(
-            files=1,
-            rows_read=10,
-            rows_cleaned=0,
-            rows_rejected=0,
-            rows_removed=0,
-            splits=SplitCounts(train=8, validation=1, test=1),
-            train_tokens=100,
-            trained_tokens=50,
-        ),
-        resolved=Resolved(
-            total_steps=7,
-            steps_per_epoch=7,
-            global_batch_size=1,
-            warmup_steps=0,
-            precision=Precision(precision),
-            target_modules=modules,
-        ),
-    )
+    resolved = but(PREPARED.resolved, total_steps=7, precision=Precision(precision), target_modules=modules)
+    prepared = but(PREPARED, run="r1", resolved=resolved)
     snapshot = Snapshot(
         name="triage", namespace="ml", uid="uid", stage=Stage.TRAIN, attempt=1, spec=job.spec, prepared=prepared
     )

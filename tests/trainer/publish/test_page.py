@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from html.parser import HTMLParser
 
+import results
 from finetune_api.contract import Stage
-from finetune_api.result import DataSummary, Prepared, Resolved, SplitCounts
+from finetune_api.result import SplitCounts
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import Precision
 from finetune_trainer.history import History, Point, Sample, Validation
 from finetune_trainer.publish.page import report_page
 from finetune_trainer.verified import ListedFile
 from jobs import make_job
+from results import but
 
 VOID = {"meta"}
 
@@ -52,28 +53,15 @@ def snapshot_of(name: str = "job") -> Snapshot:
     )
 
 
-PREPARED = Prepared(
-    run="r" * 16,
+PREPARED = but(
+    results.PREPARED,
     model_digest="m" * 64,
-    data_uri="s3://out/prepared/d",
-    data_digest="d" * 64,
-    data=DataSummary(
+    data=but(
+        results.PREPARED.data,
         files=3,
         rows_read=1234,
-        rows_cleaned=56,
-        rows_rejected=7,
-        rows_removed=8,
         splits=SplitCounts(train=975, validation=122, test=122),
-        train_tokens=2_345_678,
         trained_tokens=1_234_567,
-    ),
-    resolved=Resolved(
-        total_steps=200,
-        steps_per_epoch=100,
-        global_batch_size=4,
-        warmup_steps=6,
-        precision=Precision.BFLOAT16,
-        target_modules=("q_proj", "v_proj"),
     ),
 )
 
