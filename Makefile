@@ -12,7 +12,7 @@ quickstart: install ## Fine-tune a small real Mistral on this machine, no cluste
 	$(RUN) python crds/examples/quickstart.py
 	$(RUN) finetune run crds/examples/quickstart.yaml
 
-check: install quick test ## Every check and every test
+check: install quick test ## Every check, and every test that needs no root
 
 quick: install ## What pre-commit runs: format, lint, types, boundaries, drift
 	$(RUN) ruff format --check .
@@ -21,9 +21,13 @@ quick: install ## What pre-commit runs: format, lint, types, boundaries, drift
 	$(RUN) lint-imports
 	$(RUN) python -m finetune_api --check
 
-test: install ## All tests; Kubernetes and S3 server are built beside them when they are not there yet
+test: install ## Tests that need no root; Kubernetes and S3 server are built beside them when they are not there yet
 	$(RUN) python tests/kit/binaries.py build & \
 	$(RUN) pytest --numprocesses=2 --no-loadscope-reorder; status=$$?; wait; exit $$status
+
+e2e: install ## As root: chart, queue and whole jobs on a real cluster of two nodes, with both images
+	$(RUN) python tests/kit/binaries.py build --nodes
+	$(RUN) pytest tests/charts tests/kubernetes/kueue tests/e2e/cluster
 
 generate: install ## Write the CRD, the chart's copy of it and the field reference
 	$(RUN) python -m finetune_api
@@ -40,4 +44,4 @@ install: $(UV) ## Create or update .venv from uv.lock
 $(CACHE)/uv/bin/uv:
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $(CACHE)/uv 'uv>=0.9,<1'
 
-.PHONY: help quickstart check quick test generate format install
+.PHONY: help quickstart check quick test e2e generate format install
