@@ -15,9 +15,13 @@ class ClientCertificate:
     certificate: Path
     key: Path
 
+    @classmethod
+    def of(cls, folder: Path) -> ClientCertificate:
+        return cls(folder / "kubelet-client.crt", folder / "kubelet-client.key")
+
 
 def kubelet_client(folder: Path) -> ClientCertificate:
-    made = ClientCertificate(folder / "kubelet-client.crt", folder / "kubelet-client.key")
+    made = ClientCertificate.of(folder)
     command(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "365"),
         *("-subj", "/O=system:masters/CN=kube-apiserver-kubelet-client"),

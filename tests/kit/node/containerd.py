@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 import tarfile
 from pathlib import Path
 
@@ -47,9 +48,14 @@ def network_configuration(seat: Seat) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, portmap]})
 
 
-def ctr(socket: Path, *arguments: str, timeout_seconds: float = 600.0) -> str:
+def ctr(endpoint: Path, *arguments: str, timeout_seconds: float = 600.0) -> str:
     """Run containerd's own client in Kubernetes' namespace."""
-    return command("ctr", f"--address={socket}", "--namespace=k8s.io", *arguments, timeout_seconds=timeout_seconds)
+    return command("ctr", f"--address={endpoint}", "--namespace=k8s.io", *arguments, timeout_seconds=timeout_seconds)
+
+
+def listens(endpoint: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(endpoint)) == 0
 
 
 def write_image(archive: Path, image: str, binary: Path, *command: str) -> None:

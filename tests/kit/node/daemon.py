@@ -12,26 +12,31 @@ from pathlib import Path
 
 from cluster_process import Process, ProcessFailed
 
-MARK = "FINETUNE_TEST_CLUSTER"
-"""In the environment of every daemon and of all that it starts: nothing of ours hides from `sweep`."""
+MARK = "FINETUNE_TEST_DAEMON"
+"""In the environment of every daemon, and of all that it starts: the path of its log."""
 
 
-def marked() -> Iterator[int]:
-    """Every process that came from a daemon of the cluster, whoever is its parent by now."""
-    needle = f"{MARK}=".encode()
+def marked(log: Path) -> Iterator[int]:
+    """Every process that came from the daemon with this log, or from one whose log lies in this folder."""
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if any(entry.startswith(needle) for entry in environment):
+        mark = _mark(folder)
+        if mark is not None and mark.is_relative_to(log):
             yield int(folder.name)
 
 
-def sweep(timeout_seconds: float = 20.0) -> None:
-    """Kill everything marked; returns when nothing of it is left."""
+def _mark(process: Path) -> Path | None:
+    try:
+        environment = (process / "environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    prefix = f"{MARK}=".encode()
+    return next((Path(os.fsdecode(entry[len(prefix) :])) for entry in environment if entry.startswith(prefix)), None)
+
+
+def sweep(logs: Path, timeout_seconds: float = 20.0) -> None:
+    """Kill all that came from daemons with their logs in this folder; returns when nothing of it is left."""
     deadline = time.monotonic() + timeout_seconds
-    while pids := list(marked()):
+    while pids := list(marked(logs)):
         for pid in pids:
             _signal(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
@@ -61,7 +66,7 @@ class Daemon(Process):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.env, MARK: self.name},
+                env={**os.environ, **self.env, MARK: str(self.log)},
                 check=True,
             )
         deadline = time.monotonic() + 5
@@ -73,7 +78,7 @@ class Daemon(Process):
     @property
     def _found(self) -> int | None:
         words = "\0".join([*self.argv, ""]).encode()
-        for pid in marked():
+        for pid in marked(self.log):
             try:
                 if Path(f"/proc/{pid}/cmdline").read_bytes() == words:
                     return pid

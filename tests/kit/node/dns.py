@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,18 @@ def configuration(kubeconfig: Path) -> str:
     }}
 }}
 """
+
+
+def answers() -> bool:
+    """It knows the Services that there are."""
+    connection = http.client.HTTPConnection(HOST, READY_PORT, timeout=1)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def rights() -> tuple[dict[str, Any], ...]:

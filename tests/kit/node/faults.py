@@ -37,7 +37,7 @@ class OwnFaults:
     @contextmanager
     def kubelet_lost(self, name: str, /) -> Iterator[None]:
         """Only the kubelet stands still: the node's pods run, and reach everybody."""
-        kubelet = self.state.daemon(f"kubelet of {name}")
+        kubelet = self.state.kubelet(name)
         kubelet.pause()
         try:
             yield

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from node.addresses import SEATS
-from node.containerd import SOCKET, ctr
+from node.containerd import SOCKET, ctr, listens
 from node.machine import command
 from node.state import Folders, State
 
+_OWN = "sha256:"
 # Of containers and sandboxes, not of images.
 _NOT_SHARED = ("io.containerd.grpc.v1.cri", "io.containerd.runtime.v2.task", "tmpmounts")
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    digest: str
 
 
 def sockets(folders: Folders) -> list[Path]:
@@ -29,20 +37,33 @@ def load(folders: Folders, state: State, import_into: Callable[[Path], None]) ->
     """
     first, *others = sockets(folders)
     import_into(first)
+    _remove_unnamed(first)
     missing = [other for other in others if _images(other) != _images(first)]
     if not missing:
         return
     if any(_busy(endpoint) for endpoint in (first, *others)):
         for other in missing:
             import_into(other)
+            _remove_unnamed(other)
         return
     _share(folders, state)
 
 
-def _images(endpoint: Path) -> set[str]:
-    """Name and digest of each."""
+def _images(endpoint: Path) -> set[Image]:
     lines = ctr(endpoint, "images", "ls").splitlines()[1:]
-    return {f"{name}@{digest}" for name, _, digest, *_ in (line.split() for line in lines)}
+    return {Image(name, digest) for name, _, digest, *_ in (line.split() for line in lines)}
+
+
+def _remove_unnamed(endpoint: Path) -> None:
+    for name in unnamed(_images(endpoint)):
+        ctr(endpoint, "images", "rm", name)
+
+
+def unnamed(images: Collection[Image]) -> list[str]:
+    """Those to which only Kubernetes' own name leads, the digest of their configuration: an image with the name that
+    they had has taken their place, and they take its disk space."""
+    named = {image.digest for image in images if not image.name.startswith(_OWN)}
+    return sorted(image.name for image in images if image.name.startswith(_OWN) and image.digest not in named)
 
 
 def _busy(endpoint: Path) -> bool:
@@ -50,8 +71,8 @@ def _busy(endpoint: Path) -> bool:
 
 
 def _share(folders: Folders, state: State) -> None:
-    runtimes = [state.daemon(f"containerd of {seat.name}") for seat in SEATS]
-    agents = [state.daemon(f"kubelet of {seat.name}") for seat in SEATS]
+    runtimes = [state.containerd(seat.name) for seat in SEATS]
+    agents = [state.kubelet(seat.name) for seat in SEATS]
     for daemon in (*agents, *runtimes):
         daemon.stop()
     first, *others = [folders.images / seat.name for seat in SEATS]
@@ -61,7 +82,7 @@ def _share(folders: Folders, state: State) -> None:
     finally:
         for runtime, endpoint in zip(runtimes, sockets(folders), strict=True):
             runtime.start()
-            runtime.wait_until(lambda endpoint=endpoint: listens(endpoint))
+            runtime.wait_until(partial(listens, endpoint))
         for agent in agents:
             agent.start()
 
@@ -78,8 +99,3 @@ def share(store: Path, copy: Path) -> None:
         private = database.with_suffix(".copy")
         shutil.copyfile(database, private)
         private.replace(database)
-
-
-def listens(endpoint: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(endpoint)) == 0

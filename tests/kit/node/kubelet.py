@@ -7,6 +7,13 @@ from pathlib import Path
 
 from node.addresses import HOST, Seat
 
+GROUP = "system:nodes"
+
+
+def user(seat: Seat) -> str:
+    """Whom the Node authorizer knows as the kubelet of this node."""
+    return f"system:node:{seat.name}"
+
 
 def configuration(seat: Seat, cgroup: str, client_authority: Path) -> str:
     """A KubeletConfiguration; `client_authority` signs the certificate by which the API server comes for logs."""

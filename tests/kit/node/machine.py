@@ -5,6 +5,7 @@ Its processes, mounts, links and packet filter rules end with its first process,
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import time
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ class Machine:
 
     @property
     def cgroup(self) -> str:
-        """As the kubelet names it: a path within every hierarchy."""
-        return f"/finetune-{self.name}"
+        """As the kubelet names it: a path within every hierarchy, which all clusters of a machine share."""
+        return f"/finetune-{hashlib.sha256(bytes(self.folder)).hexdigest()[:12]}"
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -40,15 +40,19 @@ class State:
     """Names: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, coredns, switch, NODE,
     containerd of NODE, kubelet of NODE, kube-proxy of NODE."""
 
-    kubectl: Path
     daemons: tuple[Daemon, ...]
 
     def daemon(self, name: str) -> Daemon:
         return next(daemon for daemon in self.daemons if daemon.name == name)
 
+    def kubelet(self, node: str) -> Daemon:
+        return self.daemon(f"kubelet of {node}")
+
+    def containerd(self, node: str) -> Daemon:
+        return self.daemon(f"containerd of {node}")
+
     def write(self, path: Path) -> None:
         document = {
-            "kubectl": str(self.kubectl),
             "daemons": [
                 {"name": daemon.name, "argv": list(daemon.argv), "log": str(daemon.log), "via": list(daemon.via)}
                 for daemon in self.daemons
@@ -62,7 +66,6 @@ def read(path: Path) -> State | None:
     try:
         document = json.loads(path.read_text())
         return State(
-            Path(document["kubectl"]),
             tuple(
                 Daemon(entry["name"], entry["argv"], Path(entry["log"]), via=entry["via"])
                 for entry in document["daemons"]
