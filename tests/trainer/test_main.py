@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from corpora import pair, prepare_snapshot
-from finetune_api.contract import Stage
+from finetune_api.contract import RELEASE, Stage
 from finetune_api.result import Result
 from finetune_api.snapshot import Snapshot
+from finetune_trainer.__main__ import main
 from pods import pod_environ
 
 
@@ -41,9 +41,35 @@ def test_a_users_mistake_is_one_sentence_and_no_stack_trace(tmp_path):
     assert result.failure.places
 
 
-@pytest.mark.parametrize("arguments", [[], ["publish"], ["train", "now"]])
-def test_an_unknown_command_is_answered_with_the_known_ones(arguments):
+def test_an_operator_of_another_release_is_told_which_image_would_understand_it(tmp_path):
+    snapshot = prepare_snapshot(tmp_path)
+    newer = snapshot.to_json() | {"release": "9.0.0", "attempt": 3}
+    newer["spec"]["method"] = {"type": "ReFT", "reft": {}}
+    environ = pod_environ(tmp_path / "pod", snapshot)
+    Path(environ["FINETUNE_SNAPSHOT"]).write_text(json.dumps(newer))
     done = subprocess.run(
-        [sys.executable, "-m", "finetune_trainer", *arguments], env=dict(os.environ), capture_output=True, text=True
+        [sys.executable, "-m", "finetune_trainer", "prepare"], env=environ, capture_output=True, text=True, timeout=120
     )
-    assert (done.returncode, done.stderr) == (64, "usage: python -m finetune_trainer prepare | train | result\n")
+    result = Result.model_validate_json(Path(environ["FINETUNE_RESULT"]).read_bytes())
+    assert (done.returncode, result.stage, result.attempt) == (64, Stage.PREPARE, 3)
+    assert result.failure.field == "spec.workers.image"
+    assert f"release {RELEASE} " in result.failure.message
+    assert "release 9.0.0 asks for (spec.method.type: " in result.failure.message
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["publish"], ["train", "now"]])
+def test_an_unknown_command_is_answered_with_the_known_ones(arguments, capsys):
+    assert main(arguments, {}) == 64
+    assert capsys.readouterr().err == "usage: python -m finetune_trainer prepare | train | result\n"
+
+
+@pytest.mark.parametrize("stop", ["SIGTERM", "SIGINT"])
+def test_a_stop_that_comes_when_everything_is_said_does_not_change_the_exit_code(stop):
+    # The Job controller stops what is left of a gang in the very moment in which the rank that fell ends by itself.
+    late = (
+        f"import atexit, os, runpy, signal; atexit.register(os.kill, os.getpid(), signal.{stop}); "
+        "runpy.run_module('finetune_trainer', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 64, done.stderr

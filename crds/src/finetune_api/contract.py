@@ -1,7 +1,11 @@
 """Every word that the operator's and the trainer's images must spell alike."""
 
 from enum import IntEnum, StrEnum
+from importlib.metadata import version
 from typing import Final
+
+RELEASE: Final = version("finetune-api")
+"""Of the image that asks: both images carry this package, in their own release's version."""
 
 GROUP: Final = "finetune.dev"
 VERSION: Final = "v1alpha1"

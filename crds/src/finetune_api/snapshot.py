@@ -1,21 +1,28 @@
 """What one attempt of a stage carries out: the spec as it stood when that was decided, immutable in a ConfigMap."""
 
-from finetune_api.contract import Stage
+from finetune_api.contract import RELEASE, Stage
 from finetune_api.model import Model
 from finetune_api.result import Prepared
 from finetune_api.spec import Spec
 
 
-class Snapshot(Model):
+class Envelope(Model):
+    """What can be read of a Snapshot whatever release the operator is of."""
+
+    stage: Stage
+    attempt: int
+    """1, 2, … within the stage."""
+    release: str = RELEASE
+    """Of the operator that wrote it."""
+
+
+class Snapshot(Envelope):
     """Input of `finetune-trainer prepare`, `train` and `result`."""
 
     name: str
     namespace: str
     uid: str
     """Of the FineTuneJob: the owner written into HEAD.json."""
-    stage: Stage
-    attempt: int
-    """1, 2, … within the stage."""
     spec: Spec
     prepared: Prepared | None = None
     """Train only: the Result of prepare."""

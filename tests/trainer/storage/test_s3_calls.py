@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import SSLError
 
 from finetune_trainer.storage import StorageError, StoreUnavailable
 from finetune_trainer.storage.s3_calls import Calls, Patience
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [SSLError("bad record mac"), ResponseParserError("<html>"), ConnectionClosedError(endpoint_url="https://store")],
+)
+def test_whatever_breaks_on_the_way_is_tried_again(broken: Exception) -> None:
+    trouble = iter([broken, broken])
+
+    def request() -> str:
+        if error := next(trouble, None):
+            raise error
+        return "answer"
+
+    assert Calls("https://store", Patience(sleep=lambda _: None)).run("s3://bucket/a", request) == "answer"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.last_words import last_words
 from finetune_trainer.launch import launch
-from finetune_trainer.pod import Pod
+from finetune_trainer.pod import Pod, SnapshotUnknown
 from finetune_trainer.prepare import prepare
 from finetune_trainer.progress import serving
 from finetune_trainer.publish.manifest import read_published
@@ -37,7 +37,14 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
         print(f"usage: python -m finetune_trainer {' | '.join(commands)}", file=sys.stderr)  # noqa: T201
         return ExitCode.BAD_CONFIG
     pod = Pod.from_env(environ)
-    return commands[arguments[0]](pod, pod.read_snapshot())
+    try:
+        snapshot = pod.read_snapshot()
+    except SnapshotUnknown as unknown:
+        told = unknown.envelope
+        code, result = last_words(unknown, stage=told.stage, attempt=told.attempt)
+        pod.result.write_bytes(result.encode())
+        return code
+    return commands[arguments[0]](pod, snapshot)
 
 
 def _prepare(pod: Pod, snapshot: Snapshot) -> int:
@@ -95,4 +102,8 @@ def _carry_out(pod: Pod, snapshot: Snapshot, work: Callable[[Storage], Result]) 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    sys.exit(main(sys.argv[1:], os.environ))
+    exit_code = main(sys.argv[1:], os.environ)
+    # All that is left is the interpreter's own end. A SIGTERM there would make 143 of a code that says more.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(exit_code)

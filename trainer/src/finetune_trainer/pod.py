@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_api.contract import PORT_PROGRESS, PORT_RENDEZVOUS, Env
-from finetune_api.snapshot import Snapshot
+from pydantic import ValidationError
+
+from finetune_api.contract import PORT_PROGRESS, PORT_RENDEZVOUS, RELEASE, Env, ExitCode
+from finetune_api.snapshot import Envelope, Snapshot
+from finetune_trainer.failures import StageFailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,5 +46,25 @@ class Pod:
         )
 
     def read_snapshot(self) -> Snapshot:
-        """The Snapshot this pod carries out. Raises OSError or pydantic.ValidationError."""
-        return Snapshot.parse(json.loads(self.snapshot.read_bytes()), ignore_unknown=True)
+        """The Snapshot this pod carries out. Raises SnapshotUnknown."""
+        content = json.loads(self.snapshot.read_bytes())
+        try:
+            return Snapshot.parse(content, ignore_unknown=True)
+        except ValidationError as error:
+            raise SnapshotUnknown(Envelope.parse(content, ignore_unknown=True), error) from error
+
+
+class SnapshotUnknown(StageFailed):
+    """The operator asks for what this trainer does not know."""
+
+    def __init__(self, envelope: Envelope, error: ValidationError) -> None:
+        problem = error.errors(include_url=False)[0]
+        super().__init__(
+            ExitCode.BAD_CONFIG,
+            "SnapshotUnknown",
+            f"this image's trainer has release {RELEASE} and cannot read what the operator of release "
+            f"{envelope.release} asks for ({'.'.join(map(str, problem['loc']))}: {problem['msg']}): set "
+            "spec.workers.image to a trainer of the operator's release, or leave it out",
+            field="spec.workers.image",
+        )
+        self.envelope = envelope
