@@ -5,22 +5,23 @@ from __future__ import annotations
 import http.client
 import subprocess
 from base64 import b64encode
+from functools import partial
 from pathlib import Path
 
 import yaml
 
-from cluster_client import ApiError, Client, Manifest
+from cluster_client import JSON, MERGE_PATCH, ApiError, Client, Manifest, eventually
 from cluster_process import Process, free_port
-from kueue_manifests import GROUP, installed, module_manifests
+from kueue_manifests import DEFINITION, GROUP, installed, module_manifests
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1"
-_COLLECTIONS = {
-    "CustomResourceDefinition": _DEFINITIONS,
+_WEBHOOKS = {
     "MutatingWebhookConfiguration": f"{_REGISTRATIONS}/mutatingwebhookconfigurations",
     "ValidatingWebhookConfiguration": f"{_REGISTRATIONS}/validatingwebhookconfigurations",
 }
 _VERSION = "v1beta2"
+_API = f"/apis/{GROUP}/{_VERSION}"
 # It reads its metrics certificate from /etc/kueue, metrics or not, and from nowhere else: so it gets an /etc of its
 # own, which no one else sees and which goes with it.
 _WITH_OWN_ETC = 'mount --bind "$0" /etc && exec "$@"'
@@ -38,7 +39,8 @@ class Kueue:
         self._kubectl = kubectl
         self._folder = folder
         self._health_port, self._webhook_port = free_port(), free_port()
-        self._installed: list[Manifest] = []
+        self._definitions: list[Manifest] = []
+        self._webhooks: list[Manifest] = []
         self.process = Process(
             "kueue",
             [
@@ -58,54 +60,54 @@ class Kueue:
         authority = _self_signed(certificates)
         (self._folder / "kueue.yaml").write_text(yaml.safe_dump(self._configuration(certificates)))
         url = f"https://127.0.0.1:{self._webhook_port}"
-        wanted = installed(module_manifests(self._kubectl), url, authority)
-        definitions, webhooks = [], []
-        for manifest in wanted:
-            (definitions if manifest["kind"] == "CustomResourceDefinition" else webhooks).append(manifest)
-        for manifest in definitions:
-            self._create(manifest)
+        wanted = list(installed(module_manifests(self._kubectl), url, authority))
+        for definition in wanted:
+            if definition["kind"] == DEFINITION:
+                self._client.request("POST", _DEFINITIONS, definition)
+                self._definitions.append(definition)
+        eventually(self._is_served)
         self.process.start()
         self.process.wait_until(self._is_ready)
         # Last, for whatever they concern is refused while nobody answers.
-        for manifest in webhooks:
-            self._create(manifest)
+        for webhook in wanted:
+            if webhook["kind"] != DEFINITION:
+                self._client.request("POST", _WEBHOOKS[webhook["kind"]], webhook)
+                self._webhooks.append(webhook)
 
     def stop(self) -> None:
-        """The webhooks go first, and the objects without asking the controller, whose finalizers they carry."""
-        for manifest in reversed(self._installed):
-            if manifest["kind"] == "CustomResourceDefinition":
-                continue
-            self._client.request("DELETE", f"{_COLLECTIONS[manifest['kind']]}/{manifest['metadata']['name']}")
+        """The objects go without asking the controller, whose finalizers they carry."""
+        for webhook in self._webhooks:
+            self._client.request("DELETE", f"{_WEBHOOKS[webhook['kind']]}/{webhook['metadata']['name']}")
         self.process.kill()
-        for manifest in self._installed:
-            if manifest["kind"] == "CustomResourceDefinition":
-                self._client.request("DELETE", f"{_DEFINITIONS}/{manifest['metadata']['name']}")
-                self._release(manifest)
-        self._installed.clear()
+        for definition in self._definitions:
+            self._client.request("DELETE", f"{_DEFINITIONS}/{definition['metadata']['name']}")
+        for definition in self._definitions:
+            eventually(partial(self._is_gone, definition))
 
-    def _create(self, manifest: Manifest) -> None:
-        self._client.request("POST", _COLLECTIONS[manifest["kind"]], manifest)
-        self._installed.append(manifest)
+    def _is_served(self) -> bool:
+        """Whether discovery has all kinds: the controller asks for them once."""
+        found = self._answer("GET", _API)
+        served = {resource["name"] for resource in found["resources"]} if found else set()
+        return {definition["spec"]["names"]["plural"] for definition in self._definitions} <= served
 
-    def _release(self, definition: Manifest) -> None:
-        """Take the finalizers off the objects of a kind that is being deleted."""
-        group, plural = definition["spec"]["group"], definition["spec"]["names"]["plural"]
-        try:
-            items = self._client.request("GET", f"/apis/{group}/{_VERSION}/{plural}")["items"]
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return
-        for item in items:
+    def _is_gone(self, definition: Manifest) -> bool:
+        """A definition goes after its objects, and those once no finalizer holds them."""
+        plural = definition["spec"]["names"]["plural"]
+        left = self._answer("GET", f"{_API}/{plural}")
+        for item in left["items"] if left else ():
             namespace, name = item["metadata"].get("namespace"), item["metadata"]["name"]
-            where = f"namespaces/{namespace}/{plural}" if namespace else plural
-            change = {"metadata": {"finalizers": None}}
-            try:
-                path = f"/apis/{group}/{_VERSION}/{where}/{name}"
-                self._client.request("PATCH", path, change, "application/merge-patch+json")
-            except ApiError as error:
-                if error.status != 404:
-                    raise
+            path = f"{_API}/namespaces/{namespace}/{plural}/{name}" if namespace else f"{_API}/{plural}/{name}"
+            self._answer("PATCH", path, {"metadata": {"finalizers": None}}, MERGE_PATCH)
+        return self._answer("GET", f"{_DEFINITIONS}/{definition['metadata']['name']}") is None
+
+    def _answer(self, method: str, path: str, body: object = None, content_type: str = JSON) -> Manifest | None:
+        """None for what is gone, and for a kind whose storage is just being set up or taken down (429)."""
+        try:
+            return self._client.request(method, path, body, content_type)
+        except ApiError as error:
+            if error.status not in (404, 429):
+                raise
+            return None
 
     def _configuration(self, certificates: Path) -> Manifest:
         return {

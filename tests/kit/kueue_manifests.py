@@ -1,4 +1,4 @@
-"""What Kueue installs into a cluster, from its own module and fitted to a controller that is a process of this machine."""
+"""What Kueue installs into a cluster, fitted to a controller that is a process of this machine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cluster_client import Manifest
 
 _MODULE = "sigs.k8s.io/kueue"
 GROUP = "kueue.x-k8s.io"
+DEFINITION = "CustomResourceDefinition"
 # Kueue's own objects and the Jobs that it queues. Nobody answers at the webhooks of what is not integrated.
 _SERVED_GROUPS = frozenset({GROUP, "batch"})
 
@@ -36,7 +37,7 @@ def installed(manifests: Iterable[Manifest], webhook_url: str, authority: str) -
     unreachable and so block discovery and the deletion of namespaces.
     """
     for manifest in manifests:
-        if manifest["kind"] == "CustomResourceDefinition":
+        if manifest["kind"] == DEFINITION:
             yield _without_conversion(manifest)
         elif "webhooks" in manifest:
             webhooks = [_called(hook, webhook_url, authority) for hook in manifest["webhooks"] if _is_served(hook)]
