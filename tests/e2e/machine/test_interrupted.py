@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,8 +87,8 @@ def test_the_same_command_goes_on_from_it(story: Story) -> None:
 def test_a_killed_rank_is_healed_by_a_second_attempt(story: Story) -> None:
     killed = story.killed
     assert killed.status == 0, killed.said
-    # With 137, or with its peer's 75 when the Job was being stopped before the killed rank's pod had its say.
-    assert re.search("Train attempt 1 ended with exit code (137|143|75)", killed.said), killed.said
+    # The killed rank's, though its pod may be told to stop while it ends: its peer's may have ended first.
+    assert "Train attempt 1 ended with exit code 137" in killed.said, killed.said
     assert "Train attempt 2 runs on all its nodes." in killed.said
     assert killed.head.epoch == 3
     last = next(entry for entry in reversed(killed.head.checkpoints) if entry.epoch < 3)

@@ -98,7 +98,7 @@ def launch(
             code, result = _run(pod, snapshot, environ=environ, start=start, watch=watch, stop=stop)
         except Exception as error:  # noqa: BLE001 the pod's end needs words, whatever it was
             code, result = last_words(error, stage=Stage.TRAIN, attempt=snapshot.attempt)
-    pod.result.write_bytes(result.encode())
+        pod.result.write_bytes(result.encode())
     return code
 
 
