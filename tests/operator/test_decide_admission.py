@@ -63,12 +63,12 @@ UNFINISHED = {
     "waits in a queue that does not exist": (
         prepared_status(an_attempt()),
         a_workload("Inadmissible", "LocalQueue gpus doesn't exist"),
-        State(FALSE, "Inadmissible", f"{WAITS}: LocalQueue gpus doesn't exist"),
+        State(FALSE, "Inadmissible", f"{WAITS}: LocalQueue gpus doesn't exist (spec.scheduling.queueName)"),
     ),
     "was taken out of the queue": (
         prepared_status(an_attempt()),
         a_workload("Pending", "The workload is deactivated", active=False),
-        State(FALSE, "Inadmissible", f"{WAITS}: The workload is deactivated"),
+        State(FALSE, "Inadmissible", f"{WAITS}: The workload is deactivated (spec.scheduling.queueName)"),
     ),
     "was preempted": (
         prepared_status(an_attempt()),

@@ -9,12 +9,24 @@ from typing import Any
 import pytest
 
 from finetune_api.job import FineTuneJob
+from finetune_api.result import Failure
 from finetune_api.status import ConditionType
 from finetune_operator.apply import Kind, Ref
 from finetune_operator.decide import deadlines
 from finetune_operator.decide.conditions import FALSE, TRUE, State, merge
-from finetune_operator.observe import Observed, Refusal
-from observed import NOW, a_fine_tune_job, a_job, a_pod, ago, an_attempt, an_ended_attempt, prepared_status, waiting
+from finetune_operator.observe import Observed, Refusal, WorkloadObserved
+from observed import (
+    NOW,
+    TRAIN_1,
+    a_fine_tune_job,
+    a_job,
+    a_pod,
+    ago,
+    an_attempt,
+    an_ended_attempt,
+    prepared_status,
+    waiting,
+)
 
 RUNS = Observed(jobs=(a_job(),), pods=(a_pod(0), a_pod(1)))
 STARTS = Observed(jobs=(a_job(),), pods=(a_pod(0), waiting(1)))
@@ -48,12 +60,17 @@ def test_the_queue_deadline_counts_from_when_the_queue_took_the_job(seconds: int
     assert deadlines.expired(job, STARTS, NOW) is None
 
 
-def test_the_queue_deadline_repeats_what_the_queue_said() -> None:
-    said = State(FALSE, "Inadmissible", "Job x waits in queue gpus: LocalQueue gpus doesn't exist")
-    failure = deadlines.expired(admitted(a_starting_job(deadlines={"pendingSeconds": 60}), said, ago(60)), QUEUED, NOW)
-    assert failure is not None
-    assert failure.message == (
-        "not admitted by its queue within 60 s: Job x waits in queue gpus: LocalQueue gpus doesn't exist"
+def test_the_queue_deadline_says_what_the_queue_waited_for() -> None:
+    workload = WorkloadObserved(
+        job_uid="job-1", active=True, reason="Inadmissible", message="LocalQueue gpus doesn't exist", evicted=None
+    )
+    observed = Observed(jobs=(a_job(suspended=True, queue="gpus"),), workloads=(workload,))
+    job = admitted(a_starting_job(deadlines={"pendingSeconds": 60}), State(FALSE, "Inadmissible"), ago(60))
+    assert deadlines.expired(job, observed, NOW) == Failure(
+        reason="QueueDeadline",
+        message=f"not admitted by its queue within 60 s: Job {TRAIN_1} waits in queue gpus: "
+        "LocalQueue gpus doesn't exist",
+        field="spec.scheduling.queueName",
     )
 
 

@@ -132,7 +132,7 @@ def test_a_queue_that_never_comes_ends_the_job_at_its_deadline(job: ClusterJob, 
     create(job, fates={PREPARE: prepared()}, deadlines={"pendingSeconds": 5})
     status = job.wait(Phase.FAILED)
     assert status.failure is not None
-    assert (status.failure.reason, status.failure.field) == ("QueueDeadline", "spec.deadlines.pendingSeconds")
+    assert (status.failure.reason, status.failure.field) == ("QueueDeadline", "spec.scheduling.queueName")
     assert "LocalQueue gpus doesn't exist" in status.failure.message
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob
 from finetune_api.status import Attempt, Cause, ConditionType
-from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition
+from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition, told
 from finetune_operator.decide.gang import job_of
+from finetune_operator.decide.obstacle import Obstacle
 from finetune_operator.decide.reasons import Reason
 from finetune_operator.observe import JobObserved, Observed, WorkloadObserved
 
 _INADMISSIBLE = frozenset({"Inadmissible", "Misconfigured", "Suspended", "ExceedsMaxQuota", "NoMatchingFlavor"})
 """Kueue's reasons that time alone does not change: a queue that is missing or stopped, more than it could ever give."""
+_FIELDS = {Stage.PREPARE: "spec.scheduling.prepareQueueName", Stage.TRAIN: "spec.scheduling.queueName"}
 
 
 def admitted(job: FineTuneJob, observed: Observed) -> State:
@@ -23,7 +25,7 @@ def admitted(job: FineTuneJob, observed: Observed) -> State:
     if not child.suspended:
         return State(TRUE, Reason.ADMITTED if child.queue else Reason.NOT_QUEUED)
     held = held_back(child, observed)
-    return State(FALSE, _requeued(job, attempt, held), held.message)
+    return State(FALSE, _requeued(job, attempt, held.reason), told(held.message, held.field))
 
 
 def was_admitted(job: FineTuneJob) -> State:
@@ -37,12 +39,14 @@ def was_admitted(job: FineTuneJob) -> State:
     return State(FALSE, said.reason, said.message) if said and said.status is FALSE else State(UNKNOWN, Reason.PENDING)
 
 
-def held_back(child: JobObserved, observed: Observed) -> State:
+def held_back(child: JobObserved, observed: Observed) -> Obstacle:
     """Why a suspended Job waits."""
     waits = f"waits in queue {child.queue}" if child.queue else "is suspended, not by us"
     workload = next((each for each in observed.workloads or () if each.job_uid == child.uid), None)
     words = f": {workload.message}" if workload and workload.message else ""
-    return State(FALSE, _reason(workload), f"Job {child.name} {waits}{words}")
+    reason = _reason(workload)
+    field = _FIELDS[child.stage] if reason is Reason.INADMISSIBLE else None
+    return Obstacle(reason, f"Job {child.name} {waits}{words}", field)
 
 
 def _reason(workload: WorkloadObserved | None) -> Reason:
@@ -53,7 +57,7 @@ def _reason(workload: WorkloadObserved | None) -> Reason:
     return Reason.PREEMPTED if workload.evicted == "Preempted" else Reason.QUEUED
 
 
-def _requeued(job: FineTuneJob, attempt: Attempt, held: State) -> str:
-    """Another attempt is another Workload, and it queues behind everybody else's."""
+def _requeued(job: FineTuneJob, attempt: Attempt, reason: Reason) -> Reason:
+    """Another attempt is another Workload, without the place in the queue that the one before had."""
     again = any(each.counted and each.stage is attempt.stage for each in job.status.attempts)
-    return Reason.REQUEUED_AFTER_FAILURE if again and held.reason == Reason.QUEUED else held.reason
+    return Reason.REQUEUED_AFTER_FAILURE if again and reason is Reason.QUEUED else reason

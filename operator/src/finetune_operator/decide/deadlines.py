@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from finetune_api.job import FineTuneJob
 from finetune_api.result import Failure
 from finetune_api.status import Attempt, Cause, ConditionType, Status
+from finetune_operator.decide.admission import held_back
 from finetune_operator.decide.attempts import starts_at
 from finetune_operator.decide.conditions import FALSE, TRUE, condition, is_finished
 from finetune_operator.decide.failure import FORCE_AFTER, Ending
@@ -34,11 +35,13 @@ def expired(job: FineTuneJob, observed: Observed, now: datetime) -> Failure | No
             message=f"not finished {deadlines.active_seconds} s after its start",
             field="spec.deadlines.activeSeconds",
         )
-    if (at := _queued_until(job, observed)) and now >= at:
+    child = _open_job(job, observed)
+    if child and (at := _queued_until(job, child)) and now >= at:
+        held = held_back(child, observed)
         return Failure(
             reason=Reason.QUEUE_DEADLINE,
-            message=_said(f"not admitted by its queue within {deadlines.pending_seconds} s", job.status),
-            field="spec.deadlines.pendingSeconds",
+            message=f"not admitted by its queue within {deadlines.pending_seconds} s: {held.message}"[:1024],
+            field=held.field or "spec.deadlines.pendingSeconds",
         )
     return None
 
@@ -65,9 +68,10 @@ def next_look(job: FineTuneJob, observed: Observed, now: datetime) -> float | No
     """Seconds until time alone changes something; `job` carries the status just decided. None: events will tell."""
     if is_finished(job.status) and not any(pod.live for pod in observed.pods):
         return None
+    child = _open_job(job, observed)
     times = [
         _active_until(job),
-        _queued_until(job, observed),
+        _queued_until(job, child) if child else None,
         _start_until(job, observed),
         _told_at(job, observed, now),
         starts_at(job) if job.status.open_attempt is None and not job.spec.suspend else None,
@@ -96,10 +100,9 @@ def _active_until(job: FineTuneJob) -> datetime | None:
     return start + timedelta(seconds=seconds)
 
 
-def _queued_until(job: FineTuneJob, observed: Observed) -> datetime | None:
-    seconds, child = job.spec.deadlines.pending_seconds, _open_job(job, observed)
-    admitted = condition(job.status, ConditionType.ADMITTED)
-    if seconds is None or child is None or not child.suspended or admitted is None or admitted.status is not FALSE:
+def _queued_until(job: FineTuneJob, child: JobObserved) -> datetime | None:
+    seconds, admitted = job.spec.deadlines.pending_seconds, condition(job.status, ConditionType.ADMITTED)
+    if seconds is None or not child.suspended or admitted is None or admitted.status is not FALSE:
         return None
     return admitted.last_transition_time + timedelta(seconds=seconds)
 
@@ -154,12 +157,6 @@ def _asked_again_at(job: FineTuneJob, observed: Observed, now: datetime) -> date
 def _later(now: datetime, *, since: datetime) -> datetime:
     """Soon at first, then once a minute."""
     return now + timedelta(seconds=min(_RETRY_LATEST, max(_SOONEST, (now - since).total_seconds() / 2)))
-
-
-def _said(failure: str, status: Status) -> str:
-    """`failure` and what the queue has said last."""
-    said = condition(status, ConditionType.ADMITTED)
-    return f"{failure}: {said.message}"[:1024] if said and said.message else failure
 
 
 def _open_job(job: FineTuneJob, observed: Observed) -> JobObserved | None:

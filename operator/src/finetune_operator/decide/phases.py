@@ -51,7 +51,7 @@ class _Situation:
     """Where an unfinished job is."""
 
     phase: Phase
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -132,7 +132,7 @@ def _situation(job: FineTuneJob, observed: Observed, now: datetime) -> _Situatio
         held = held_back(child, observed)
         live = sum(pod.live for pod in pods_of(attempt, observed))
         stopping = f"{live} pods are being stopped; " if live else ""
-        return _Situation(Phase.QUEUED, held.reason, stopping + held.message)
+        return _Situation(Phase.QUEUED, held.reason, told(stopping + held.message, held.field))
     was_deleted = lost_its_job(status, observed) or (child is not None and child.deletion_time is not None)
     if was_deleted or (child is not None and child.failing):
         fate = "was deleted" if was_deleted else "failed"
