@@ -181,7 +181,7 @@ def test_a_situation_has_one_name_and_eight_conditions(
     assert conditions[C.RUNNING].reason == reason
     assert (conditions[C.RUNNING].status is ConditionStatus.TRUE) == (reason == "Training")
     assert (conditions[C.SUSPENDED].status is ConditionStatus.TRUE) == (phase is Phase.SUSPENDED)
-    assert conditions[C.SUCCEEDED].status is ConditionStatus.UNKNOWN
+    assert (conditions[C.SUCCEEDED].status, conditions[C.SUCCEEDED].reason) == ("Unknown", reason)
     assert conditions[C.FINISHED].status is ConditionStatus.FALSE
     assert conditions[C.STALLED].status is ConditionStatus.FALSE
     assert kstatus(said) == delivered
@@ -236,6 +236,12 @@ def test_a_job_whose_output_another_one_writes_too_is_told_how_that_may_end(name
         ),
     )
     assert said.phase is Phase.TRAINING
+
+
+def test_what_keeps_a_job_from_running_is_told_before_what_may_end_it() -> None:
+    rival = Ref(Kind.FINE_TUNE_JOB, "ml", "other")
+    said = phases.described(a_fine_tune_job(), Observed(jobs=(a_job(),), rivals=(rival,)), NOW)
+    assert by_type(said)[C.SUCCEEDED].reason == by_type(said)[C.RUNNING].reason == "NoPods"
 
 
 def test_a_fresh_object_is_in_progress_before_anybody_has_seen_it() -> None:

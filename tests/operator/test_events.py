@@ -168,7 +168,7 @@ def test_what_keeps_pods_from_running_is_a_warning_once(reason: str) -> None:
 
 
 def test_an_output_that_another_job_writes_too_is_told_once() -> None:
-    alone = Status(conditions=conditions(succeeded=None, reason="InProgress"))
+    alone = Status(conditions=conditions(succeeded=None, reason="Training"))
     shared = Status(conditions=conditions(succeeded=None, reason="OutputShared", message="b has the same output"))
     assert moments(alone, shared) == [warning("OutputShared", "b has the same output")]
     assert moments(shared, shared) == moments(shared, alone) == []

@@ -164,7 +164,16 @@ def test_a_pod_that_is_being_deleted_says_until_when() -> None:
     assert pod.live
 
 
-@pytest.mark.parametrize("labels", [{}, {LABEL_UID: UID}, {LABEL_UID: UID, LABEL_STAGE: "cook", LABEL_ATTEMPT: "1"}])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {LABEL_UID: UID},
+        {LABEL_UID: UID, LABEL_STAGE: "cook", LABEL_ATTEMPT: "1"},
+        {LABEL_UID: UID, LABEL_STAGE: "train", LABEL_ATTEMPT: "one"},
+        {LABEL_UID: UID, LABEL_STAGE: "train", LABEL_ATTEMPT: "9" * 20},
+    ],
+)
 def test_labels_that_are_not_ours_name_no_origin(labels: dict[str, str]) -> None:
     read = PodBody.parse(pod_body(metadata={"labels": labels}), ignore_unknown=True)
     assert origin_of(read.metadata) is None

@@ -688,7 +688,7 @@ async def test_another_job_with_the_same_output_is_told_of_for_as_long_as_it_las
     assert world.condition("Running")[1] != "OutputShared"
     world.rivals = ()
     await world.rest()
-    assert world.condition("Succeeded") == ("Unknown", "InProgress")
+    assert world.condition("Succeeded") == ("Unknown", "Preparing")
 
 
 async def test_files_of_one_machine_are_refused_on_a_cluster() -> None:

@@ -9,24 +9,12 @@ from finetune_api.result import Failure
 from finetune_api.status import Attempt, Cause, Condition, ConditionStatus, ConditionType, Status
 from finetune_operator.apply import Event
 from finetune_operator.decide.conditions import condition
-from finetune_operator.decide.reasons import Reason
+from finetune_operator.decide.reasons import OBSTACLES, Reason
 
 _NORMAL = "Normal"
 _WARNING = "Warning"
 _INTENDED = frozenset({Cause.COMPLETED, Cause.SUSPENDED, Cause.CANCELLED})
 """Ends of an attempt that another moment tells, or that nobody needs to hear of."""
-_OBSTACLES = frozenset(
-    {
-        Reason.REFUSED,
-        Reason.NAME_TAKEN,
-        Reason.NO_PODS,
-        Reason.UNSCHEDULABLE,
-        Reason.IMAGE_PULL,
-        Reason.CONTAINER_CONFIG,
-        Reason.OUTPUT_SHARED,
-    }
-)
-"""Where somebody may have to do something."""
 _QUEUED = frozenset({Reason.QUEUED, Reason.INADMISSIBLE, Reason.PREEMPTED, Reason.REQUEUED_AFTER_FAILURE})
 
 
@@ -77,10 +65,12 @@ def _starts(before: Status, after: Status) -> Iterator[Event]:
 
 
 def _waits(before: Status, after: Status) -> Iterator[Event]:
-    for kind in (ConditionType.RUNNING, ConditionType.SUCCEEDED):
-        obstacle = condition(after, kind)
-        if obstacle and obstacle.reason in _OBSTACLES and obstacle.reason != _reason(before, kind):
-            yield Event(type=_WARNING, reason=obstacle.reason, message=obstacle.message)
+    obstacle = condition(after, ConditionType.RUNNING)
+    if obstacle and obstacle.reason in OBSTACLES and obstacle.reason != _reason(before, ConditionType.RUNNING):
+        yield Event(type=_WARNING, reason=obstacle.reason, message=obstacle.message)
+    outlook = condition(after, ConditionType.SUCCEEDED)
+    if outlook and outlook.reason == Reason.OUTPUT_SHARED != _reason(before, ConditionType.SUCCEEDED):
+        yield Event(type=_WARNING, reason=outlook.reason, message=outlook.message)
     queue = condition(after, ConditionType.ADMITTED)
     if queue and queue.reason in _QUEUED and queue.reason != _reason(before, ConditionType.ADMITTED):
         yield Event(type=_NORMAL, reason=queue.reason, message=queue.message)

@@ -16,7 +16,7 @@ from finetune_operator.decide.attempts import lost_its_job, stage_to_run, starts
 from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, condition, merge, told
 from finetune_operator.decide.deadlines import silent_from
 from finetune_operator.decide.gang import job_of, pods_of, runs
-from finetune_operator.decide.reasons import Reason
+from finetune_operator.decide.reasons import OBSTACLES, Reason
 from finetune_operator.decide.waiting import waiting
 from finetune_operator.observe import JobObserved, Observed
 
@@ -179,8 +179,9 @@ def _between_attempts(job: FineTuneJob, observed: Observed) -> _Situation:
 
 
 def _outlook(job: FineTuneJob, observed: Observed, situation: _Situation) -> State:
-    if not observed.rivals:
-        return State(UNKNOWN, Reason.IN_PROGRESS, situation.message)
+    """`kubectl get` shows it: what is the matter now, before what may be later."""
+    if not observed.rivals or situation.reason in OBSTACLES:
+        return State(UNKNOWN, situation.reason, situation.message)
     rival = observed.rivals[0]
     # Whoever may write to one namespace need not know what runs in another.
     name = rival.name if rival.namespace == job.metadata.namespace else "of another namespace"

@@ -1,6 +1,7 @@
 """Every reason that a condition or a failure of the operator's own carries. Those of the trainer come in its Result."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -52,3 +53,16 @@ class Reason(StrEnum):
     DELETED = "Deleted"
     CRASHED = "Crashed"
     RESULT_UNREADABLE = "ResultUnreadable"
+
+
+OBSTACLES: Final = frozenset(
+    {
+        Reason.REFUSED,
+        Reason.NAME_TAKEN,
+        Reason.NO_PODS,
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL,
+        Reason.CONTAINER_CONFIG,
+    }
+)
+"""Of pods that do not run yet: somebody may have to do something."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -11,6 +12,8 @@ from pydantic import Field
 from finetune_api.contract import LABEL_ATTEMPT, LABEL_STAGE, LABEL_UID, Stage
 from finetune_api.model import Model
 
+# Numbers go on into names and the status, which hold only so much.
+_NUMBER = re.compile("[0-9]{1,6}")
 _STAGES = {stage.lower(): stage for stage in Stage}
 
 
@@ -47,7 +50,7 @@ class Origin:
 def origin_of(meta: ObjectMeta) -> Origin | None:
     """None for labels that are not ours."""
     uid, stage, attempt = (meta.labels.get(label, "") for label in (LABEL_UID, LABEL_STAGE, LABEL_ATTEMPT))
-    if not uid or stage not in _STAGES or not attempt.isdecimal():
+    if not uid or stage not in _STAGES or not _NUMBER.fullmatch(attempt):
         return None
     return Origin(uid, _STAGES[stage], int(attempt))
 
