@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from node.connections import Recording, recorded
+from node.state import State
 from real.access import Access
 from real.job import RealJob
 from real.materials import BUCKET, make_materials, real_spec
-from real.nodes import first_node
+from real.nodes import first_node, schedulable
 from real.release import Release
 from real.store import Store, upload
 from real.story import Finished, finish
@@ -67,7 +69,19 @@ def new_job(cluster: Access, new_namespace: Callable[[], str], operator_release:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(new_job: NewJob, store: Store) -> Finished:
+def recording(
+    own_nodes: State | None, cluster: Access, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Recording | None]:
+    """Of all connections on our own nodes; None on somebody's, whose machines are not ours to watch."""
+    if own_nodes is None:
+        yield None
+        return
+    with recorded(own_nodes, schedulable(cluster), tmp_path_factory.mktemp("connections")) as recording:
+        yield recording
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(new_job: NewJob, store: Store, recording: Recording | None) -> Finished:
     """From the first step to the last in one go, with nothing in its way."""
     job = new_job("answers")
     job.apply()
