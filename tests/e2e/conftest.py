@@ -59,7 +59,7 @@ def faults(cluster: Access, own_nodes: State | None) -> OwnFaults:
     """Faults of machines, where they are ours."""
     if own_nodes is None:
         pytest.skip("needs nodes of our own, to take them away")
-    return OwnFaults(Folders.of(os.environ), own_nodes, cluster.client)
+    return OwnFaults(own_nodes, cluster.client)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,9 @@ import os
 import sys
 
 from binaries import BuildFailed, NoBinaries
+from cluster_process import ProcessFailed
 from node import lifecycle
+from node.machine import CommandFailed
 from node.packages import NoNode
 from node.state import Folders
 
@@ -28,7 +30,7 @@ def main() -> int:
     else:
         try:
             state = lifecycle.up(os.environ, os.geteuid() == 0, lambda line: print(line, file=sys.stderr, flush=True))
-        except (NoNode, NoBinaries, BuildFailed) as error:
+        except (NoNode, NoBinaries, BuildFailed, CommandFailed, ProcessFailed) as error:
             print(error, file=sys.stderr)
             return 1
     if state is None:

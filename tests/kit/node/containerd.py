@@ -10,11 +10,16 @@ import tarfile
 from pathlib import Path
 
 from node.addresses import Seat
+from node.daemon import Daemon
 from node.machine import command
 from node.packages import CNI_PLUGINS
 
 POD_IMAGE = "localhost/pod:test"
-SOCKET = Path("run/containerd/containerd.sock")
+
+
+def endpoint(init: Daemon) -> Path:
+    """Where containerd listens on the machine with this first process: a path that is short enough for a socket."""
+    return Path(f"/proc/{init.pid}/root/run/containerd/containerd.sock")
 
 
 def configuration(network: Path) -> str:
@@ -48,14 +53,14 @@ def network_configuration(seat: Seat) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, portmap]})
 
 
-def ctr(endpoint: Path, *arguments: str, timeout_seconds: float = 600.0) -> str:
+def ctr(socket_path: Path, *arguments: str, timeout_seconds: float = 600.0) -> str:
     """Run containerd's own client in Kubernetes' namespace."""
-    return command("ctr", f"--address={endpoint}", "--namespace=k8s.io", *arguments, timeout_seconds=timeout_seconds)
+    return command("ctr", f"--address={socket_path}", "--namespace=k8s.io", *arguments, timeout_seconds=timeout_seconds)
 
 
-def listens(endpoint: Path) -> bool:
+def listens(socket_path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(endpoint)) == 0
+        return probe.connect_ex(str(socket_path)) == 0
 
 
 def write_image(archive: Path, image: str, binary: Path, *command: str) -> None:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cluster_client import PODS, Client, Manifest, eventually
-from node.containerd import SOCKET, ctr
+from node.containerd import ctr, endpoint
 from node.network import Switch
-from node.state import Folders, State
+from node.state import State
 
 _CONTAINERD = "containerd://"
 
@@ -19,7 +19,6 @@ _CONTAINERD = "containerd://"
 class OwnFaults:
     """`client` is an administrator's."""
 
-    folders: Folders
     state: State
     client: Client
 
@@ -62,7 +61,7 @@ class OwnFaults:
         assert found is not None, f"no pod {pod} in {namespace}"
         node = found["spec"]["nodeName"]
         container = found["status"]["containerStatuses"][0]["containerID"].removeprefix(_CONTAINERD)
-        ctr(self.folders.cluster / node / SOCKET, "tasks", "kill", f"--signal={number.name}", container)
+        ctr(endpoint(self.state.daemon(node)), "tasks", "kill", f"--signal={number.name}", container)
 
     def _wait_until_ready(self, name: str) -> None:
         # A condition that nobody has renewed meanwhile may still say so: the taint of the lost goes last.

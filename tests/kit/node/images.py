@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from node.addresses import SEATS
-from node.containerd import SOCKET, ctr, listens
+from node.containerd import ctr, endpoint, listens
 from node.machine import command
 from node.state import Folders, State
 
@@ -24,9 +24,9 @@ class Image:
     digest: str
 
 
-def sockets(folders: Folders) -> list[Path]:
+def sockets(state: State) -> list[Path]:
     """Where the containerd of each node listens."""
-    return [folders.cluster / seat.name / SOCKET for seat in SEATS]
+    return [endpoint(state.daemon(seat.name)) for seat in SEATS]
 
 
 def load(folders: Folders, state: State, import_into: Callable[[Path], None]) -> None:
@@ -35,13 +35,13 @@ def load(folders: Folders, state: State, import_into: Callable[[Path], None]) ->
     `import_into(socket)` imports what is missing there. As long as no pod runs, only the first node imports: the
     others get hard links to its files, for containerd holds an image of 6 GB twice, and so would every node.
     """
-    first, *others = sockets(folders)
+    first, *others = sockets(state)
     import_into(first)
     _remove_unnamed(first)
     missing = [other for other in others if _images(other) != _images(first)]
     if not missing:
         return
-    if any(_busy(endpoint) for endpoint in (first, *others)):
+    if any(_busy(socket) for socket in (first, *others)):
         for other in missing:
             import_into(other)
             _remove_unnamed(other)
@@ -49,14 +49,14 @@ def load(folders: Folders, state: State, import_into: Callable[[Path], None]) ->
     _share(folders, state)
 
 
-def _images(endpoint: Path) -> set[Image]:
-    lines = ctr(endpoint, "images", "ls").splitlines()[1:]
+def _images(socket: Path) -> set[Image]:
+    lines = ctr(socket, "images", "ls").splitlines()[1:]
     return {Image(name, digest) for name, _, digest, *_ in (line.split() for line in lines)}
 
 
-def _remove_unnamed(endpoint: Path) -> None:
-    for name in unnamed(_images(endpoint)):
-        ctr(endpoint, "images", "rm", name)
+def _remove_unnamed(socket: Path) -> None:
+    for name in unnamed(_images(socket)):
+        ctr(socket, "images", "rm", name)
 
 
 def unnamed(images: Collection[Image]) -> list[str]:
@@ -66,8 +66,8 @@ def unnamed(images: Collection[Image]) -> list[str]:
     return sorted(image.name for image in images if image.name.startswith(_OWN) and image.digest not in named)
 
 
-def _busy(endpoint: Path) -> bool:
-    return ctr(endpoint, "tasks", "ls", "--quiet").strip() != ""
+def _busy(socket: Path) -> bool:
+    return ctr(socket, "tasks", "ls", "--quiet").strip() != ""
 
 
 def _share(folders: Folders, state: State) -> None:
@@ -80,9 +80,9 @@ def _share(folders: Folders, state: State) -> None:
         for other in others:
             share(first, other)
     finally:
-        for runtime, endpoint in zip(runtimes, sockets(folders), strict=True):
+        for runtime, socket in zip(runtimes, sockets(state), strict=True):
             runtime.start()
-            runtime.wait_until(partial(listens, endpoint))
+            runtime.wait_until(partial(listens, socket))
         for agent in agents:
             agent.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ class Switch:
 def wait_until_unplugged(timeout_seconds: float = 20.0) -> None:
     """Return when the host's wire is gone, as it is soon after the switch's process."""
     deadline = time.monotonic() + timeout_seconds
-    while Path("/sys/class/net", HOST_LINK).exists():
+    while HOST_LINK in {name for _, name in socket.if_nameindex()}:
         if time.monotonic() > deadline:
-            raise ProcessFailed(f"the link {HOST_LINK} stays: who else holds the switch's namespace?")
+            raise ProcessFailed(f"the link {HOST_LINK} stays: is there a cluster of another cache folder?")
         time.sleep(0.05)

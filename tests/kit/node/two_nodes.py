@@ -133,7 +133,7 @@ class TwoNodes:
         config = node.folder / "containerd.toml"
         config.write_text(containerd.configuration(network))
         runtime = node.daemon("containerd", "containerd", f"--config={config}")
-        endpoint = node.folder / containerd.SOCKET
+        endpoint = containerd.endpoint(node.init)
         runtime.start()
         runtime.wait_until(partial(containerd.listens, endpoint))
         containerd.ctr(endpoint, "images", "import", str(image))
