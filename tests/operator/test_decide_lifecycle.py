@@ -12,7 +12,7 @@ from finetune_api.progress import Activity, Progress
 from finetune_api.result import Failure, Result
 from finetune_api.status import Artifacts, Cause, CheckpointStatus, Phase, StageState, StageStatus, Status
 from finetune_operator.decide.lifecycle import next_status
-from finetune_operator.observe import Heard, Observed
+from finetune_operator.observe import Heard, Observed, PodObserved
 from observed import (
     NOW,
     PREPARE_1,
@@ -69,6 +69,29 @@ def test_an_end_seen_together_with_a_cancellation_is_the_end() -> None:
     complete = a_job(complete=True, finished=True)
     status = next_status(a_fine_tune_job(cancel=True), Observed(jobs=(complete,), pods=(words(0, 0, said),)), NOW)
     assert status.phase is Phase.SUCCEEDED
+
+
+def test_the_checkpoint_of_a_preempted_gang_is_told_and_stays_until_a_newer_one_is_heard_of() -> None:
+    def progress(step: int) -> Progress:
+        return Progress(stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING, checkpoint_step=step)
+
+    def after(before: Status, *pods: PodObserved, suspended: bool, heard: Heard) -> Status:
+        job = a_job(suspended=suspended, queue="gpus")
+        return next_status(a_fine_tune_job(before), Observed(jobs=(job,), pods=pods, heard=heard), NOW)
+
+    last_heard = Heard(progress=progress(40), time=ago(20))
+    running = after(prepared_status(an_attempt()), a_pod(0), a_pod(1), suspended=False, heard=last_heard)
+    assert running.checkpoint == CheckpointStatus(step=40)
+    saved = Result(stage=Stage.TRAIN, attempt=1, checkpoint_step=43)
+    stopped = (words(0, 143, saved, gone=True), words(1, 143, saved, gone=True))
+    queued = after(running, *stopped, suspended=True, heard=last_heard)
+    assert (queued.phase, queued.checkpoint) == (Phase.QUEUED, CheckpointStatus(step=43))
+    assert queued.open_attempt is not None
+    new = tuple(a_pod(index, uid=f"again-{index}", creation_time=ago(5)) for index in range(2))
+    resumed = after(queued, *stopped, *new, suspended=False, heard=last_heard)
+    assert (resumed.phase, resumed.checkpoint) == (Phase.TRAINING, CheckpointStatus(step=43))
+    further = after(resumed, *new, suspended=False, heard=Heard(progress=progress(50), time=NOW))
+    assert further.checkpoint == CheckpointStatus(step=50)
 
 
 @pytest.mark.parametrize("absurd", [{"step": 0}, {"checkpoint_step": 10**9, "loss": 1e30}, {"total_steps": 0}])

@@ -65,7 +65,7 @@ def ending(attempt: Attempt, observed: Observed, now: datetime) -> Ending | None
         # A queue starts the same Job again, but not the ranks of it that had finished.
         if not is_over and not job.succeeded:
             return None
-        return Ending(cause=Cause.SUSPENDED, checkpoint_step=_checkpoint_step(pods))
+        return Ending(cause=Cause.SUSPENDED, checkpoint_step=checkpoint_step(pods))
     if not is_over or any(pod.live and not is_stuck(pod, now) for pod in pods):
         return None
     decided = _classified(attempt, job, pods)
@@ -74,8 +74,14 @@ def ending(attempt: Attempt, observed: Observed, now: datetime) -> Ending | None
         failure=decided.failure,
         pod=decided.pod,
         result=decided.result,
-        checkpoint_step=_checkpoint_step(pods),
+        checkpoint_step=checkpoint_step(pods),
     )
+
+
+def checkpoint_step(pods: tuple[PodObserved, ...]) -> int | None:
+    """The newest committed checkpoint that any of them reported."""
+    steps = [pod.end.result.checkpoint_step for pod in pods if pod.end and pod.end.result]
+    return max((step for step in steps if step is not None), default=None)
 
 
 def _classified(attempt: Attempt, job: JobObserved | None, pods: tuple[PodObserved, ...]) -> Ending:
@@ -134,11 +140,6 @@ def _code(pod: PodObserved) -> int | None:
 def _lost_peer(pod: PodObserved) -> bool:
     words = pod.end.result.failure if pod.end and pod.end.result else None
     return _code(pod) == ExitCode.RETRY and words is not None and words.reason == REASON_LOST_PEER
-
-
-def _checkpoint_step(pods: tuple[PodObserved, ...]) -> int | None:
-    steps = [pod.end.result.checkpoint_step for pod in pods if pod.end and pod.end.result]
-    return max((step for step in steps if step is not None), default=None)
 
 
 def _place(pod: PodObserved) -> str:

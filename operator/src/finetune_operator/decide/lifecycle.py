@@ -11,7 +11,8 @@ from finetune_api.spec import IfExists
 from finetune_api.status import Artifacts, Cause, CheckpointStatus, Status
 from finetune_operator.decide import attempts, deadlines, phases
 from finetune_operator.decide.conditions import is_finished
-from finetune_operator.decide.failure import Ending, ending
+from finetune_operator.decide.failure import Ending, checkpoint_step, ending
+from finetune_operator.decide.gang import pods_of
 from finetune_operator.decide.phases import Outcome
 from finetune_operator.decide.reasons import Reason
 from finetune_operator.observe import Heard, Observed
@@ -21,7 +22,7 @@ def next_status(job: FineTuneJob, observed: Observed, now: datetime) -> Status:
     """What the status should say now. Terminal states are latched: never derived from children, never left."""
     if is_finished(job.status):
         return phases.latched(job)
-    job = with_status(job, _heard(attempts.seen(job.status, observed, now), observed.heard))
+    job = with_status(job, _saved(_heard(attempts.seen(job.status, observed, now), observed.heard), observed))
 
     if end := _end_of_attempt(job, observed, now):
         job = with_status(job, _with_words(attempts.closed(job, end, now), end.result, end.checkpoint_step))
@@ -85,7 +86,7 @@ def _may_begin(job: FineTuneJob, observed: Observed, now: datetime) -> bool:
 
 
 def _heard(status: Status, heard: Heard | None) -> Status:
-    if heard is None:
+    if heard is None or (status.progress_time is not None and heard.time <= status.progress_time):
         return status
     step = heard.progress.checkpoint_step
     return status.model_copy(
@@ -97,10 +98,19 @@ def _heard(status: Status, heard: Heard | None) -> Status:
     )
 
 
-def _with_words(status: Status, result: Result | None, checkpoint_step: int | None) -> Status:
-    """`status` with what the attempt left behind."""
-    if checkpoint_step is not None:
-        status = status.model_copy(update={"checkpoint": CheckpointStatus(step=checkpoint_step)})
+def _saved(status: Status, observed: Observed) -> Status:
+    """With the last checkpoint of pods that were stopped while their attempt goes on: a queue took their nodes."""
+    attempt = status.open_attempt
+    step = checkpoint_step(pods_of(attempt, observed)) if attempt else None
+    if step is None or (status.checkpoint is not None and status.checkpoint.step >= step):
+        return status
+    return status.model_copy(update={"checkpoint": CheckpointStatus(step=step)})
+
+
+def _with_words(status: Status, result: Result | None, step: int | None) -> Status:
+    """`status` with what the attempt left behind: its Result, and the step of its last checkpoint."""
+    if step is not None:
+        status = status.model_copy(update={"checkpoint": CheckpointStatus(step=step)})
     if result is None:
         return status
     if result.stage is Stage.PREPARE and result.prepared is not None:
