@@ -20,7 +20,8 @@ from cluster_client import (
 )
 from finetune_api.contract import LABEL_ATTEMPT, LABEL_STAGE, Stage
 from finetune_api.job import FineTuneJob
-from finetune_api.status import Phase, Status
+from finetune_api.status import ConditionType, Phase, Status
+from finetune_operator.decide.reasons import Reason
 from jobs import make_body, merge
 from kwok import Exit, script
 
@@ -43,8 +44,9 @@ class ClusterJob:
         self.name = name
 
     def manifest(self, fates: Mapping[tuple[Stage, int], Exit], **spec: Any) -> Manifest:
-        """The smallest valid job whose pods end as `fates` say."""
-        body = make_body(self.name, **merge({"podMetadata": {"annotations": script(fates)}}, spec))
+        """The smallest valid job whose pods end as `fates` say; its output is its own."""
+        own = {"podMetadata": {"annotations": script(fates)}, "output": {"uri": f"s3://models/{self.namespace}"}}
+        body = make_body(self.name, **merge(own, spec))
         return body | {"metadata": {"name": self.name, "namespace": self.namespace}}
 
     def create(self, fates: Mapping[tuple[Stage, int], Exit], **spec: Any) -> None:
@@ -89,6 +91,11 @@ class ClusterJob:
             return status if status.phase == phase else None
 
         return eventually(reached, timeout_seconds)
+
+    def said(self, kind: ConditionType, reason: Reason) -> str | None:
+        """The message of a condition while it has this reason."""
+        found = {each.type: each for each in self.status.conditions}.get(kind)
+        return found.message if found is not None and found.reason == reason else None
 
     def children(self) -> list[str]:
         """`Kind/name` of all that the job's namespace holds beside the job and what every namespace has."""

@@ -162,7 +162,7 @@ def test_a_stranger_under_a_name_of_ours_is_named_and_left_alone(
     stranger = in_the_way(job, resource, job_name(job.name, job.uid, Stage.TRAIN, 1))
     operator.process.resume()
 
-    running = eventually(lambda: said(job, ConditionType.RUNNING, Reason.NAME_TAKEN))
+    running = eventually(lambda: job.said(ConditionType.RUNNING, Reason.NAME_TAKEN))
     assert stranger["metadata"]["name"] in running
     assert job.client.get(resource, job.namespace, stranger["metadata"]["name"]) == stranger
 
@@ -186,9 +186,3 @@ def in_the_way(job: ClusterJob, resource: Resource, name: str) -> Manifest:
     }
     metadata = {"name": name, "namespace": job.namespace}
     return job.client.create(resource, {"metadata": metadata, **specs[resource.plural]})
-
-
-def said(job: ClusterJob, kind: ConditionType, reason: Reason) -> str | None:
-    """The message of a condition when it has this reason."""
-    found = {each.type: each for each in job.status.conditions}.get(kind)
-    return found.message if found is not None and found.reason == reason else None
