@@ -39,6 +39,8 @@ def kubeconfig(env: Mapping[str, str]) -> Path | None:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
         raise NotDisposable(f"{VARIABLE}: cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError:
+        raise NotDisposable(f"{VARIABLE}: {path} is no kubeconfig") from None
     if complaint := refusal(config.get("current-context") or "" if isinstance(config, dict) else ""):
         raise NotDisposable(complaint)
     return path
