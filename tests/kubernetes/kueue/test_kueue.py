@@ -140,7 +140,16 @@ def test_what_a_queue_could_never_give_is_said(job: ClusterJob, queues: Queues, 
     queues.cluster_queue(namespace, {"cpu": "3", **ROOM})
     queues.local_queue(namespace, "gpus", namespace)
     create(job, fates={PREPARE: prepared(), TRAIN: published()})
-    waits(job, "Queued", "cpu")
+    waits(job, "Queued", "current podset request (4) > maximum capacity (3)")
+    queues.resize(namespace, GANG)
+    job.wait(Phase.SUCCEEDED)
+
+
+def test_a_resource_that_the_queue_does_not_cover_is_named(job: ClusterJob, queues: Queues, namespace: str) -> None:
+    queues.cluster_queue(namespace, {"cpu": "4", "memory": "1Ti"})
+    queues.local_queue(namespace, "gpus", namespace)
+    create(job, fates={PREPARE: prepared(), TRAIN: published()})
+    waits(job, "Queued", "resource ephemeral-storage unavailable in ClusterQueue")
     queues.resize(namespace, GANG)
     job.wait(Phase.SUCCEEDED)
 
