@@ -9,7 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from finetune_operator.apply import Kind, Unavailable
+from finetune_operator.listing import WATCHED
 from finetune_operator.vitals import (
+    CHECK_LATEST,
     CHECK_SECONDS,
     LAG_MAX,
     RECHECK_SECONDS,
@@ -88,6 +90,8 @@ class World:
         self.listed: dict[str, str] = {}
         self.shown: dict[str, str] = {}
         self.up = True
+        self.answers_after = 0.0
+        """Seconds for one list."""
         self.slept: list[float] = []
         self.recoveries = 0
         self.after_sleep: Callable[[], None] = lambda: None
@@ -103,6 +107,7 @@ class World:
     async def list_versions(self, kind: Kind) -> Versions:
         if not self.up:
             raise Unavailable("no route to host")
+        self.now += self.answers_after
         return dict(self.listed) if kind is Kind.JOB else {}
 
     async def recovered(self) -> None:
@@ -152,6 +157,14 @@ async def test_a_dead_watch_is_noticed_within_a_minute_of_the_check() -> None:
     await world.check(5)
     assert world.slept == [RECHECK_SECONDS] * 5
     assert world.complaints() == ["the watch of jobs is dead: 1 objects not seen for 40 s"]
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(0.1, CHECK_SECONDS), (5, 50), (60, CHECK_LATEST)])
+async def test_long_lists_are_compared_more_rarely(seconds: float, pause: float) -> None:
+    world = World()
+    world.answers_after = seconds / len(WATCHED)
+    await world.check(2)
+    assert world.slept == [pytest.approx(pause)] * 2
 
 
 async def test_a_watch_that_dies_is_complained_about_within_seventy_seconds() -> None:
