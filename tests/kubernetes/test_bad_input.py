@@ -104,13 +104,22 @@ def failure_of(job: ClusterJob) -> tuple[str, str | None]:
     return failure.reason, failure.field
 
 
-def test_an_account_that_comes_late_is_suspected_and_then_used(jobs: dict[str, ClusterJob]) -> None:
-    job = jobs["no such account"]
-    message = explained(job, Reason.NO_PODS)
+def test_pods_that_are_not_let_in_are_explained_and_come_once_they_are(jobs: dict[str, ClusterJob]) -> None:
+    # Both at once and first of all, for the Job controller asks for pods ever more rarely, up to once a minute.
+    account, quota = jobs["no such account"], jobs["a quota of one pod"]
+    message = explained(account, Reason.NO_PODS)
     assert "or ServiceAccount trainer does not exist;" in message
     assert message.endswith("(spec.workers.serviceAccountName)")
-    job.client.create(ACCOUNTS, {"metadata": {"name": "trainer", "namespace": job.namespace}})
-    job.wait(Phase.SUCCEEDED)
+    message = explained(quota, Reason.NO_PODS)
+    child = quota.status.attempts[-1].job_name
+    assert message == (
+        f"Job {child} has 1 of 2 pods, and no more are let in: most likely a ResourceQuota is too small; "
+        f"`kubectl -n {quota.namespace} describe job {child}` says (spec.workers)"
+    )
+    account.client.create(ACCOUNTS, {"metadata": {"name": "trainer", "namespace": account.namespace}})
+    quota.client.delete(RESOURCE_QUOTAS, quota.namespace, "small")
+    account.wait(Phase.SUCCEEDED, 120)
+    quota.wait(Phase.TRAINING, 120)
 
 
 def test_a_forbidden_bucket_ends_the_job_and_names_its_uri(jobs: dict[str, ClusterJob]) -> None:
@@ -145,18 +154,6 @@ def test_more_gpus_than_there_are_end_the_job_at_its_start_deadline(jobs: dict[s
     assert failure_of(job) == (Reason.UNSCHEDULABLE, "spec.workers.gpusPerNode")
     message = was_explained(job, Reason.UNSCHEDULABLE)
     assert message.endswith("0/4 nodes are available: 4 Insufficient nvidia.com/gpu (spec.workers.gpusPerNode)")
-
-
-def test_a_quota_too_small_for_the_gang_is_suspected_and_its_raise_noticed(jobs: dict[str, ClusterJob]) -> None:
-    job = jobs["a quota of one pod"]
-    message = explained(job, Reason.NO_PODS)
-    child = job.status.attempts[-1].job_name
-    assert message == (
-        f"Job {child} has 1 of 2 pods, and no more are let in: most likely a ResourceQuota is too small; "
-        f"`kubectl -n {job.namespace} describe job {child}` says (spec.workers)"
-    )
-    job.client.delete(RESOURCE_QUOTAS, job.namespace, "small")
-    job.wait(Phase.TRAINING)
 
 
 def test_a_quota_that_stays_too_small_ends_the_job_at_its_start_deadline(jobs: dict[str, ClusterJob]) -> None:
