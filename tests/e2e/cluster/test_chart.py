@@ -33,17 +33,13 @@ def log(release: Release) -> str:
     return release.kubectl("logs", "deployment/finetune-operator")
 
 
-def may(release: Release, verb: str, resource: str) -> bool:
-    """Whether the operator may do this somewhere."""
+def may(access: Access, user: str, verb: str, resource: str, namespace: str = "default") -> bool:
+    """Whether the API server lets this user do this there."""
     name, _, subresource = resource.partition("/")
-    review = {
-        "user": f"system:serviceaccount:{release.namespace}:finetune-operator",
-        "groups": ["system:serviceaccounts", "system:authenticated"],
-        "resourceAttributes": {"verb": verb, "resource": name, "subresource": subresource, "namespace": "default"},
-    }
-    answer = release.access.client.request(
-        "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": review}
-    )
+    plural, _, group = name.partition(".")
+    attributes = {"verb": verb, "resource": plural, "group": group, "subresource": subresource, "namespace": namespace}
+    review = {"spec": {"user": user, "groups": ["system:authenticated"], "resourceAttributes": attributes}}
+    answer = access.client.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     allowed: bool = answer["status"]["allowed"]
     return allowed
 
@@ -57,10 +53,27 @@ def test_the_rights_of_the_chart_are_enough_for_a_job_of_real_pods(
     assert "forbidden" not in log(operator_release)
 
 
-def test_the_operator_cannot_read_what_is_none_of_its_business(operator_release: Release) -> None:
-    assert may(operator_release, "list", "pods")
+def test_the_operator_cannot_read_what_is_none_of_its_business(cluster: Access, operator_release: Release) -> None:
+    operator = f"system:serviceaccount:{operator_release.namespace}:finetune-operator"
+    assert may(cluster, operator, "list", "pods")
     others = ("secrets", "nodes", "serviceaccounts", "pods/log", "pods/exec", "persistentvolumeclaims")
-    assert [each for each in others for verb in ("get", "list", "create") if may(operator_release, verb, each)] == []
+    verbs = ("get", "list", "create")
+    assert [each for each in others for verb in verbs if may(cluster, operator, verb, each)] == []
+
+
+def test_whoever_may_edit_or_view_a_namespace_may_do_so_with_its_jobs(
+    cluster: Access, operator_release: Release, namespace: str
+) -> None:
+    for role in ("edit", "view"):
+        cluster.kubectl(
+            "create", "rolebinding", role, f"--clusterrole={role}", f"--user=who-may-{role}", f"--namespace={namespace}"
+        )
+    jobs = "finetunejobs.finetune.dev"
+    eventually(lambda: may(cluster, "who-may-edit", "create", jobs, namespace))
+    eventually(lambda: may(cluster, "who-may-view", "watch", jobs, namespace))
+    assert not may(cluster, "who-may-view", "create", jobs, namespace)
+    # The status is the operator's word.
+    assert not may(cluster, "who-may-edit", "patch", "finetunejobs.finetune.dev/status", namespace)
 
 
 def test_a_second_release_for_the_whole_cluster_is_refused(second: Release) -> None:
