@@ -398,7 +398,7 @@ class Deadlines(Model):
 
 
 class Scheduling(Model):
-    """Queueing with Kueue."""
+    """Queueing with Kueue. A ClusterQueue must cover all that pods ask for: cpu, memory, ephemeral-storage and GPUs."""
 
     queue_name: QueueName | None = None
     """LocalQueue of the training gang; absent: not queued."""

@@ -14,7 +14,7 @@ from kueue import Kueue
 from kueue_queues import Queues
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kueue(
     control_plane: ControlPlane, binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Kueue]:
@@ -34,7 +34,7 @@ def kueue(
         kueue.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def queues(kueue: Kueue, control_plane: ControlPlane) -> Queues:
     return Queues(control_plane.api.client)
 
