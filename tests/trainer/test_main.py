@@ -1,6 +1,8 @@
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from corpora import pair, prepare_snapshot
 from finetune_api.contract import RELEASE, Stage
 from finetune_api.result import Result
 from finetune_api.snapshot import Snapshot
-from finetune_trainer.__main__ import main
+from finetune_trainer.commands import main
 from pods import pod_environ
 
 
@@ -62,6 +64,22 @@ def test_an_operator_of_another_release_is_told_which_image_would_understand_it(
 def test_an_unknown_command_is_answered_with_the_known_ones(arguments, capsys):
     assert main(arguments, {}) == 64
     assert capsys.readouterr().err == "usage: python -m finetune_trainer prepare | train | result\n"
+
+
+def test_a_stop_that_comes_while_the_rest_is_imported_is_heard_by_a_containers_first_process(tmp_path):
+    environ = pod_environ(tmp_path, prepare_snapshot(tmp_path)) | {"FINETUNE_HOSTS": "{}"}
+    # To that process a signal without a handler is an ignored one.
+    first = subprocess.Popen(
+        [sys.executable, "-m", "finetune_trainer", "train"],
+        env=environ,
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    )
+    while first.poll() is None:
+        first.terminate()
+        time.sleep(0.005)
+    assert first.returncode == 143
+    # Had only the launcher heard it, it would have left a Result.
+    assert not Path(environ["FINETUNE_RESULT"]).exists()
 
 
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGINT"])

@@ -1,4 +1,4 @@
-"""`python -m finetune_trainer prepare | train | result`: the commands of the Jobs."""
+"""`python -m finetune_trainer prepare | train | result`: the first process of a stage's pod."""
 
 from __future__ import annotations
 
@@ -6,104 +6,21 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from finetune_api.contract import ExitCode, Stage
-from finetune_api.progress import Progress
-from finetune_api.result import Result
-from finetune_api.snapshot import Snapshot
-from finetune_trainer.checkpoint.commit import read_head
-from finetune_trainer.checkpoint.layout import run_uri
-from finetune_trainer.failures import StageFailed
-from finetune_trainer.last_words import last_words
-from finetune_trainer.launch import launch
-from finetune_trainer.pod import Pod, SnapshotUnknown
-from finetune_trainer.prepare import prepare
-from finetune_trainer.progress import serving
-from finetune_trainer.publish.manifest import read_published
-from finetune_trainer.storage import Storage, open_storage
+from finetune_api.contract import ExitCode
 
-CPUINFO = Path("/proc/cpuinfo")
-
-
-def main(arguments: list[str], environ: Mapping[str, str]) -> int:
-    commands: dict[str, Callable[[Pod, Snapshot], int]] = {
-        "prepare": _prepare,
-        "train": lambda pod, snapshot: launch(pod, snapshot, environ=environ),
-        "result": _result,
-    }
-    if len(arguments) != 1 or arguments[0] not in commands:
-        print(f"usage: python -m finetune_trainer {' | '.join(commands)}", file=sys.stderr)  # noqa: T201
-        return ExitCode.BAD_CONFIG
-    pod = Pod.from_env(environ)
-    try:
-        snapshot = pod.read_snapshot()
-    except SnapshotUnknown as unknown:
-        told = unknown.envelope
-        code, result = last_words(unknown, stage=told.stage, attempt=told.attempt)
-        pod.result.write_bytes(result.encode())
-        return code
-    return commands[arguments[0]](pod, snapshot)
-
-
-def _prepare(pod: Pod, snapshot: Snapshot) -> int:
-    latest: list[Progress | None] = [None]
-
-    def report(progress: Progress) -> None:
-        latest[0] = progress
-
-    def work(storage: Storage) -> Result:
-        cpuinfo = CPUINFO.read_text() if CPUINFO.exists() else ""
-        with serving(lambda: latest[0], port=pod.progress_port, loopback=bool(pod.hosts)):
-            found = prepare(snapshot, storage=storage, scratch=pod.scratch, report=report, cpuinfo=cpuinfo)
-        return Result(stage=Stage.PREPARE, attempt=snapshot.attempt, prepared=found)
-
-    return _carry_out(pod, snapshot, work)
-
-
-def _result(pod: Pod, snapshot: Snapshot) -> int:
-    """Say again what a finished run has published, for an operator that could not read its last words."""
-
-    def work(storage: Storage) -> Result:
-        if snapshot.prepared is None:
-            raise StageFailed(ExitCode.BAD_CONFIG, "NotPrepared", "the result of a run needs the Result of prepare")
-        output_uri, run = snapshot.spec.output.uri, snapshot.prepared.run
-        published = read_published(storage, output_uri, run)
-        if published is None:
-            head = read_head(storage, run_uri(output_uri, run))
-            step = head.checkpoints[-1].step if head and head.checkpoints else 0
-            raise StageFailed(ExitCode.RETRY, "NotPublished", f"run {run} is not published yet; step {step} is saved")
-        return Result(stage=Stage.TRAIN, attempt=snapshot.attempt, published=published)
-
-    return _carry_out(pod, snapshot, work)
-
-
-def _carry_out(pod: Pod, snapshot: Snapshot, work: Callable[[Storage], Result]) -> int:
-    """Run `work` to its end, write the Result, return the exit code."""
-
-    def stop(*_: object) -> None:
-        raise SystemExit(ExitCode.STOPPED)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    access = snapshot.spec.storage
-    code: int
-    try:
-        code, result = 0, work(open_storage(endpoint=access.endpoint, region=access.region))
-    except SystemExit:
-        stopped = StageFailed(ExitCode.STOPPED, "Stopped", "told to stop")
-        code, result = last_words(stopped, stage=snapshot.stage, attempt=snapshot.attempt)
-    except Exception as error:  # noqa: BLE001 the stage's end needs words, whatever it was
-        code, result = last_words(error, stage=snapshot.stage, attempt=snapshot.attempt)
-    pod.result.write_bytes(result.encode())
-    return code
-
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 if __name__ == "__main__":
+    # To a container's first process the kernel delivers only signals that it handles: one that came while all the rest
+    # is imported would be lost, and the pod would stay for all of its grace period.
+    for number in STOPS:
+        signal.signal(number, lambda *_: os._exit(ExitCode.STOPPED))
+    from finetune_trainer.commands import main
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     exit_code = main(sys.argv[1:], os.environ)
     # All that is left is the interpreter's own end. A SIGTERM there would make 143 of a code that says more.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
     sys.exit(exit_code)

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
+from finetune_trainer.rendezvous import wait_for_listener
+
 # A hang is ended by the launcher's watchdog long before; this only keeps a lost gang from waiting for ever.
 TIMEOUT = timedelta(minutes=30)
 
@@ -115,6 +117,7 @@ def form_gang(environ: Mapping[str, str], *, gpu: bool) -> Iterator[Gang]:
 def _store(address: str, port: int, *, rank: int, world_size: int) -> TCPStore:
     """The rendezvous. Rank 0 listens on the gang's address only, not on every interface as the default would."""
     if rank > 0:
+        wait_for_listener(address, port, seconds=TIMEOUT.total_seconds())
         return TCPStore(address, port, world_size, is_master=False, timeout=TIMEOUT)
     family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
     listener = socket.create_server((address, port), family=family)

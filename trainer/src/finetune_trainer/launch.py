@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from finetune_trainer.last_words import last_words
 from finetune_trainer.pod import Pod
 from finetune_trainer.progress import ProgressFile, serving
 from finetune_trainer.ranks import Ended, rank_environ, rank_folder, ranks_per_pod, verdict
-from finetune_trainer.rendezvous import wait_for_address
+from finetune_trainer.rendezvous import current_address, wait_for_address
 from finetune_trainer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ def _run(
     address = wait_for_address(
         pod.rendezvous_host,
         pod.hosts,
-        lookup=lambda name: str(socket.getaddrinfo(name, None)[0][4][0]),
+        lookup=lambda name: current_address(name, pod.rendezvous_port, is_own=pod.node_rank == 0),
         clock=time.monotonic,
         sleep=sleep,
     )
