@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -200,6 +201,29 @@ def test_a_pod_writes_only_where_it_may_and_shared_memory_has_its_limit(cluster:
     assert root.endswith("read-only file system")
     assert scratch.endswith("writable")
     assert shm == "/dev/shm 64 MiB writable"
+
+
+def test_pods_go_on_while_nobody_reaches_the_api_server(cluster: Access, gang: str, faults: OwnFaults) -> None:
+    pod = _pod_of(cluster, gang, SEATS[0].name)
+    with faults.api_server_away():
+        assert not cluster.client.ready()
+        assert _fetch_from_here(pod["status"]["podIP"], PORT) == pod["spec"]["hostname"]
+    after = _pod_of(cluster, gang, SEATS[0].name)
+    assert after["status"]["containerStatuses"] == pod["status"]["containerStatuses"]
+
+
+def test_a_killed_container_ends_as_killed(cluster: Access, namespace: str, faults: OwnFaults) -> None:
+    cluster.apply(*_gang(namespace))
+    eventually(lambda: _ready_pods(cluster, namespace) == len(SEATS))
+    faults.kill_container(namespace, _pod_of(cluster, namespace, SEATS[1].name)["metadata"]["name"])
+    assert eventually(lambda: _ended(cluster, namespace)) == 128 + signal.SIGKILL
+
+
+def _ended(cluster: Access, namespace: str) -> int | None:
+    """Exit code of the container on the second node, once it has ended."""
+    (container,) = _pod_of(cluster, namespace, SEATS[1].name)["status"]["containerStatuses"]
+    code: int | None = container["state"].get("terminated", {}).get("exitCode")
+    return code
 
 
 def test_a_lost_node_is_missed_and_comes_back(cluster: Access, gang: str, faults: OwnFaults) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from node.addresses import HOST, Seat
+from node.addresses import HOST, SEATS, Seat
 
 GROUP = "system:nodes"
 
@@ -15,8 +15,11 @@ def user(seat: Seat) -> str:
     return f"system:node:{seat.name}"
 
 
-def configuration(seat: Seat, cgroup: str, client_authority: Path) -> str:
-    """A KubeletConfiguration; `client_authority` signs the certificate by which the API server comes for logs."""
+def configuration(seat: Seat, cgroup: str, client_authority: Path, memory_bytes: int) -> str:
+    """A KubeletConfiguration for one of several nodes on a machine with this memory, of which it offers its share.
+
+    `client_authority` signs the certificate by which the API server comes for logs.
+    """
     return json.dumps(
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -30,6 +33,7 @@ def configuration(seat: Seat, cgroup: str, client_authority: Path) -> str:
             "authorization": {"mode": "Webhook"},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": cgroup,
+            "systemReserved": {"memory": str(memory_bytes - memory_bytes // len(SEATS))},
             "clusterDNS": [HOST],
             "clusterDomain": "cluster.local",
             "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",

@@ -46,6 +46,7 @@ def up(env: Mapping[str, str], root: bool, say: Callable[[str], None]) -> State:
             binaries.ensure(module, module.commands, env, say)
             for module in (binaries.KUBERNETES, binaries.COREDNS, binaries.POD)
         )
+        say("bringing up two nodes")
         commands = Commands(kubernetes, coredns / "coredns", pod / "pod")
         try:
             return TwoNodes(folders, commands).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -107,7 +108,7 @@ class TwoNodes:
         runtime = self._runtime(seat, node, image)
         settings = node.folder / "kubelet.json"
         authority = certificates.ClientCertificate.of(api.folder).certificate
-        settings.write_text(kubelet.configuration(seat, node.cgroup, authority))
+        settings.write_text(kubelet.configuration(seat, node.cgroup, authority, _memory_bytes()))
         credentials = api.kubeconfig_of(kubelet.user(seat))
         agent = node.daemon(
             "kubelet", str(self.commands.kubernetes / "kubelet"), *kubelet.arguments(seat, settings, credentials)
@@ -138,6 +139,10 @@ class TwoNodes:
         runtime.wait_until(partial(containerd.listens, endpoint))
         containerd.ctr(endpoint, "images", "import", str(image))
         return runtime
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _daemon(process: Process) -> Daemon:
