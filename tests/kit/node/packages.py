@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 COMMANDS = {
@@ -43,7 +43,15 @@ def ensure(env: Mapping[str, str], root: bool, say: Callable[[str], None]) -> No
     """
     if not root:
         raise NoNode("nodes of our own need root: run as root, or point FINETUNE_TEST_KUBECONFIG at a cluster")
-    absent = missing(env.get("PATH", ""), CNI_PLUGINS)
+    install(missing(env.get("PATH", ""), CNI_PLUGINS), env, say)
+
+
+def install(absent: Sequence[str], env: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Install Debian packages; with none to install, do nothing.
+
+    Raises:
+        NoNode: apt-get could not.
+    """
     if not absent:
         return
     words = " ".join(absent)

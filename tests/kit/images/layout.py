@@ -1,0 +1,112 @@
+"""Images as files (OCI image layout): what nodes are loaded from. Layers that all have give their space back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from images.store import Store, run
+
+_NAME = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """Of a blob."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Descriptor:
+        return cls(document["mediaType"], document["digest"], document["size"])
+
+    @property
+    def path(self) -> str:
+        """In the layout."""
+        return f"blobs/{self.digest.replace(':', '/')}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    blob: Descriptor
+    snapshot: str
+    """Name of what it is unpacked to."""
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    manifest: Descriptor
+    config: Descriptor
+    layers: tuple[Layer, ...]
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        return (self.manifest, self.config, *(layer.blob for layer in self.layers))
+
+
+@dataclass(frozen=True)
+class Layout:
+    folder: Path
+
+    def export(self, store: Store, name: str) -> Image:
+        """Copy an image here, but for blobs that are here; nothing else keeps its name. Raises CommandFailed."""
+        # Uncompressed: compressing 6 GB takes longer than writing them, and a layer has one digest instead of two.
+        to = f"oci:{self.folder}:{name}"
+        run("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", store.address(name), to)
+        return self._image(name)
+
+    def complete(self, store: Store, image: Image, layers: Collection[Layer]) -> None:
+        """Bring back what these layers held. Raises CommandFailed."""
+        hollow = [path for layer in layers if _is_hollow(path := self.folder / layer.blob.path)]
+        for path in hollow:
+            path.unlink()
+        if hollow:
+            self.export(store, image.name)
+
+    def keep(self, images: Iterable[Image]) -> None:
+        """Remove the blobs of all others, and hollow the layers: their length stays and says that they were exported,
+        their content is gone until a node asks for it again."""
+        images = tuple(images)
+        kept = {self.folder / blob.path for image in images for blob in image.blobs}
+        for path in (self.folder / "blobs").glob("*/*"):
+            if path not in kept:
+                path.unlink()
+        for path in {self.folder / layer.blob.path for image in images for layer in image.layers}:
+            if not _is_hollow(path):
+                _hollow(path)
+
+    def _image(self, name: str) -> Image:
+        index = json.loads((self.folder / "index.json").read_text())
+        (manifest,) = (Descriptor.of(each) for each in index["manifests"] if each["annotations"][_NAME] == name)
+        parts = json.loads((self.folder / manifest.path).read_text())
+        config = Descriptor.of(parts["config"])
+        chain = chain_ids(json.loads((self.folder / config.path).read_text())["rootfs"]["diff_ids"])
+        blobs = (Descriptor.of(layer) for layer in parts["layers"])
+        return Image(name, manifest, config, tuple(map(Layer, blobs, chain)))
+
+
+def chain_ids(diff_ids: Sequence[str]) -> list[str]:
+    """What layers are unpacked to, each with all below it (OCI image specification, "Layer ChainID")."""
+    chain = list(diff_ids[:1])
+    for diff_id in diff_ids[1:]:
+        chain.append("sha256:" + hashlib.sha256(f"{chain[-1]} {diff_id}".encode()).hexdigest())
+    return chain
+
+
+def _is_hollow(path: Path) -> bool:
+    return path.exists() and path.stat().st_blocks == 0
+
+
+def _hollow(path: Path) -> None:
+    size = path.stat().st_size
+    aside = path.with_suffix(".hollow")
+    with aside.open("wb") as file:
+        file.truncate(size)
+    aside.replace(path)
