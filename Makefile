@@ -27,7 +27,8 @@ test: install ## Tests that need no root; Kubernetes and S3 server are built bes
 
 e2e: install ## As root: chart, queue and whole jobs on a real cluster of two nodes, with both images
 	$(RUN) python tests/kit/binaries.py build --nodes
-	$(RUN) pytest tests/charts tests/kubernetes/kueue tests/e2e/cluster
+	$(RUN) pytest tests/charts tests/kubernetes/kueue
+	$(RUN) pytest tests/e2e/cluster
 
 generate: install ## Write the CRD, the chart's copy of it and the field reference
 	$(RUN) python -m finetune_api
