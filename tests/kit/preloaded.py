@@ -44,6 +44,8 @@ class Preloaded:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "DS_ACCELERATOR": "cpu"},
         )
+        # Here and not in the first call: the imports took 107 s on a busy machine, and that test's time is limited.
+        self._await_answer()
 
     def run(
         self,
@@ -72,11 +74,9 @@ class Preloaded:
             "folder": str(folder),
         }
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        if not self._process.stdout.readline():
-            raise AssertionError("the preloaded process has ended")
+        self._await_answer()
         results = []
         for rank in range(world_size):
             answer = folder / f"{rank}.json"
@@ -85,6 +85,11 @@ class Preloaded:
                 raise AssertionError(f"rank {rank} of {function.__name__} failed:\n{log[-6000:]}")
             results.append(json.loads(answer.read_text()))
         return results
+
+    def _await_answer(self) -> None:
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise AssertionError("the preloaded process has ended")
 
     def stop(self) -> None:
         assert self._process.stdin is not None
@@ -104,6 +109,7 @@ def _serve() -> None:
     os.dup2(2, 1)
     for module in MODULES:
         importlib.import_module(module)
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         port = _free_port()

@@ -55,7 +55,8 @@ def test_values_of_any_length_are_gathered_broadcast_and_summed(preloaded):
 
 def test_a_dead_rank_is_told_apart_from_an_own_mistake(preloaded, tmp_path):
     with pytest.raises(AssertionError, match="rank 1"):
-        preloaded.run(lose_a_peer, world_size=2, environ={"WITNESS": str(tmp_path / "witness")})
+        # The dead rank's sockets are closed with it. Only a survivor that waited for a timeout would need so long.
+        preloaded.run(lose_a_peer, world_size=2, environ={"WITNESS": str(tmp_path / "witness")}, timeout=30)
     assert (tmp_path / "witness").read_text() == "True"
     assert not is_lost_peer(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
