@@ -11,9 +11,10 @@ import pytest
 
 from finetune_operator.apply import CHILDREN, Body, Kind, Ref, Unavailable
 from finetune_operator.apply.kube import Connection
-from finetune_operator.handlers import Entry, Shown, Writer, connection_info, kopf_settings, registry, resync
+from finetune_operator.handlers import connection_info, kopf_settings, registry, resync
 from finetune_operator.listing import WATCHED
-from jobs import UID, make_body, make_job
+from finetune_operator.shown import Entry, Shown, Writer
+from jobs import UID, make_body
 
 
 def test_kopf_writes_nothing_and_follows_nobody() -> None:
@@ -171,25 +172,6 @@ async def test_of_a_job_its_version_phase_and_end_are_kept() -> None:
 )
 async def test_whoever_has_not_ended_may_write_to_its_output(body: Mapping[str, Any], writes: bool) -> None:
     assert await indexed("outputs", body) == ({"s3://models/triage": Writer(UID, KEY)} if writes else {})
-
-
-def test_rivals_are_the_other_writers_of_the_same_output() -> None:
-    theirs = Ref(Kind.FINE_TUNE_JOB, "research", "triage")
-    writers = [Writer("9", theirs), Writer(UID, KEY)]
-    shown = Shown(outputs={"s3://models/triage": writers, "s3://models/other": [Writer("8", KEY)]})
-    assert shown.rivals(make_job("triage")) == (theirs,)
-    assert shown.rivals(make_job("triage", output={"uri": "s3://models/third"})) == ()
-
-
-def test_finished_jobs_are_known_by_their_uid() -> None:
-    entries = {"1": [Entry("7", "Training", finished=False)], "2": [Entry("8", "Failed", finished=True)]}
-    assert Shown(indices={Kind.FINE_TUNE_JOB: entries}).finished() == {"2"}
-
-
-def test_before_the_watches_start_nothing_is_shown() -> None:
-    assert Shown().versions(Kind.JOB) == {}
-    assert Shown().rivals(make_job()) == ()
-    assert list(Shown().phases(without=frozenset())) == []
 
 
 async def test_all_jobs_are_looked_at_again_spread_over_time_and_despite_an_outage() -> None:

@@ -21,7 +21,7 @@ import kopf
 
 from finetune_operator.apply import ClusterError, Ref
 from finetune_operator.apply.kube import KubeCluster
-from finetune_operator.handlers import Shown, kopf_settings, registry, resync
+from finetune_operator.handlers import kopf_settings, registry, resync
 from finetune_operator.lease import Lease, LeaseLost
 from finetune_operator.listing import Listing
 from finetune_operator.metrics import Metrics
@@ -31,6 +31,7 @@ from finetune_operator.observe.progress import Poller
 from finetune_operator.reconcile import reconcile
 from finetune_operator.serve import application, serve
 from finetune_operator.settings import Settings
+from finetune_operator.shown import Shown
 from finetune_operator.vitals import Vitals
 from finetune_operator.workqueue import WorkQueue
 
