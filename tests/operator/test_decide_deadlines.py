@@ -86,7 +86,9 @@ def test_the_start_deadline_counts_from_the_attempt(seconds: int, is_over: bool)
     if end is not None:
         assert end.failure is not None
         assert end.failure.field == "spec.deadlines.startSeconds"
-        assert end.failure.message == "not all pods ran within 600 s: 1 of 2 pods run"
+        assert end.failure.message == (
+            "not all pods ran within 600 s: 1 of 2 pods run; Pod triage-5f0c1-train-1-1 on node node-1: Pending"
+        )
 
 
 @pytest.mark.parametrize(("seconds", "is_over"), [(101, False), (100, True)])

@@ -35,6 +35,11 @@ def test_the_first_pod_with_an_obstacle_says_what_is_missing() -> None:
 
 def test_pods_that_only_take_their_time_are_counted() -> None:
     found = waits(Observed(jobs=(a_job(),), pods=(a_pod(0), waiting_pod(1, waiting_reason="ContainerCreating"))))
+    assert found == Obstacle(Reason.STARTING, f"1 of 2 pods run; Pod {TRAIN_1}-1 on node node-1: ContainerCreating")
+
+
+def test_a_pod_that_nobody_has_looked_at_yet_is_only_counted() -> None:
+    found = waits(Observed(jobs=(a_job(),), pods=(a_pod(0), waiting_pod(1, node=None))))
     assert found == Obstacle(Reason.STARTING, "1 of 2 pods run")
 
 

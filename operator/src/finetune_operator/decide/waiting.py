@@ -35,7 +35,8 @@ def waiting(attempt: Attempt, job: FineTuneJob, observed: Observed, now: datetim
     if present < child.completions:
         return _missing(child, present, job, now)
     running = sum(pod.started for pod in pods)
-    return Obstacle(Reason.STARTING, f"{running} of {child.completions} pods run")
+    late = next((pod for pod in pods if not pod.started), None)
+    return Obstacle(Reason.STARTING, f"{running} of {child.completions} pods run{_progress(late)}")
 
 
 def pods_late_at(attempt: Attempt, observed: Observed) -> datetime | None:
@@ -73,6 +74,13 @@ def _obstacle(pod: PodObserved, spec: Spec) -> Obstacle | None:
     if pod.unschedulable is not None:
         return unplaced(pod, pod.unschedulable, spec)
     return unstarted(pod, spec)
+
+
+def _progress(pod: PodObserved | None) -> str:
+    """Of a pod that takes its time. Why a volume is not mounted, say, stands in its Events alone."""
+    if pod is None or pod.node is None:
+        return ""
+    return f"; Pod {pod.name} on node {pod.node}: {pod.waiting_reason or 'Pending'}"
 
 
 def _missing(child: JobObserved, present: int, job: FineTuneJob, now: datetime) -> Obstacle:
