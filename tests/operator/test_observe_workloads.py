@@ -79,6 +79,15 @@ async def test_preempted() -> None:
     assert await said_of(body) == (True, "Pending", PREEMPTED, "Preempted")
 
 
+async def test_preempted_while_its_pods_still_hold_the_quota() -> None:
+    body = workload(
+        ("QuotaReserved", "True", "QuotaReserved", "Quota reserved in ClusterQueue gpus"),
+        ("Admitted", "True", "Admitted", "The workload is admitted"),
+        ("Evicted", "True", "Preempted", PREEMPTED),
+    )
+    assert await said_of(body) == (True, "Preempted", PREEMPTED, "Preempted")
+
+
 async def test_an_eviction_is_over_once_there_is_quota_again() -> None:
     body = workload(("Evicted", "False", "QuotaReserved", f"Previously: {PREEMPTED}"))
     assert await said_of(body) == (True, "", "", None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from finetune_operator.apply import Cluster, Kind, Rejected
 from finetune_operator.observe import JobObserved, WorkloadObserved
-from finetune_operator.observe.bodies import WorkloadBody, condition
+from finetune_operator.observe.bodies import Condition, WorkloadBody, condition
 
 _LABEL = "kueue.x-k8s.io/job-uid"
 
@@ -38,16 +38,9 @@ async def complaint(namespaces: tuple[str, ...], cluster: Cluster) -> str | None
 
 def workload_from(body: WorkloadBody) -> WorkloadObserved:
     conditions = body.status.conditions
-    waits = next(
-        (
-            each
-            for kind in ("QuotaReserved", "Admitted")
-            for each in conditions
-            if each.type == kind and each.status == "False"
-        ),
-        None,
-    )
     evicted = condition(conditions, "Evicted")
+    # Its quota stays reserved until the pods of an evicted Job have stopped.
+    waits = _denied(conditions, "QuotaReserved") or _denied(conditions, "Admitted") or evicted
     return WorkloadObserved(
         job_uid=body.metadata.controller_uid or "",
         active=body.spec.active,
@@ -55,3 +48,7 @@ def workload_from(body: WorkloadBody) -> WorkloadObserved:
         message=waits.message if waits else "",
         evicted=evicted.reason if evicted else None,
     )
+
+
+def _denied(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
+    return next((each for each in conditions if each.type == kind and each.status == "False"), None)
