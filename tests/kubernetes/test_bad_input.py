@@ -13,7 +13,7 @@ import pytest
 
 from cluster import ControlPlane
 from cluster_client import FINETUNE_JOBS, PODS, RESOURCE_QUOTAS, Resource, eventually
-from cluster_job import ClusterJob
+from cluster_job import ClusterJob, no_jobs_allowed
 from cluster_operator import Operator
 from finetune_api.contract import CONTAINER, ExitCode, Stage
 from finetune_api.result import Failure, Result
@@ -40,6 +40,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "no such account": {"workers": {"serviceAccountName": "trainer"}},
     "a quota of one pod": {"workers": {"nodes": 2}},
     "a quota of one pod until the deadline": {"workers": {"nodes": 2}, "deadlines": {"startSeconds": 20}},
+    "a quota of no Jobs until the deadline": {"deadlines": {"startSeconds": 5}},
     "two writers": {},
 }
 PREPARES = {(Stage.PREPARE, 1): prepared()}
@@ -62,7 +63,9 @@ QUOTA = {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}}
 def jobs(control_plane: ControlPlane, operator: Operator, new_namespace: Callable[[], str]) -> dict[str, ClusterJob]:
     jobs = {name: ClusterJob(control_plane.api.client, new_namespace()) for name in (*SPECS, "a forbidden bucket")}
     for name, job in jobs.items():
-        if "quota" in name:
+        if "no Jobs" in name:
+            no_jobs_allowed(job)
+        elif "quota" in name:
             job.client.request("POST", RESOURCE_QUOTAS.path(job.namespace), QUOTA)
     for name, spec in SPECS.items():
         jobs[name].create(FATES.get(name, SUCCEEDS), **spec)
@@ -161,6 +164,12 @@ def test_a_quota_that_stays_too_small_ends_the_job_at_its_start_deadline(jobs: d
     assert failure_of(job) == (Reason.NO_PODS, "spec.workers")
     # The one pod that was let in has gone, too.
     eventually(lambda: job.pods(Stage.TRAIN, 1) == [])
+
+
+def test_a_quota_that_refuses_the_job_itself_is_told_in_the_api_servers_words(jobs: dict[str, ClusterJob]) -> None:
+    job = jobs["a quota of no Jobs until the deadline"]
+    assert failure_of(job) == (Reason.REFUSED, "spec.deadlines.startSeconds")
+    assert "is forbidden: exceeded quota: no-jobs, requested: count/jobs.batch=1" in was_explained(job, Reason.REFUSED)
 
 
 def test_an_unknown_storage_class_is_named_and_used_once_it_provides_volumes(
