@@ -58,7 +58,7 @@ def cluster(
 def faults(cluster: Access, own_nodes: State | None) -> OwnFaults:
     """Faults of machines, where they are ours."""
     if own_nodes is None:
-        pytest.skip("needs nodes of our own, to take them away")
+        pytest.skip("needs nodes of our own, not those of FINETUNE_TEST_KUBECONFIG")
     return OwnFaults(own_nodes, cluster.client)
 
 

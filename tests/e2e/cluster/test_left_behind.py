@@ -68,7 +68,7 @@ class Elsewhere:
 @pytest.fixture
 def elsewhere(own_nodes: State | None, binaries: Callable[..., Path], tmp_path: Path) -> Iterator[Elsewhere]:
     if own_nodes is None:
-        pytest.skip("needs nodes of our own, to see what they leave behind")
+        pytest.skip("needs nodes of our own, not those of FINETUNE_TEST_KUBECONFIG")
     assets = tmp_path / "assets"
     assets.mkdir()
     for module in (COREDNS, KUBERNETES, POD):
