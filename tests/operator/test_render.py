@@ -217,6 +217,10 @@ TRAIN_JOB = {
                             },
                             {"name": "FINETUNE_RENDEZVOUS_HOST", "value": f"{TRAIN_1}-0.{TRAIN_1}.ml.svc"},
                             {"name": "FINETUNE_RENDEZVOUS_PORT", "value": "29500"},
+                            {
+                                "name": "FINETUNE_CORES",
+                                "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}},
+                            },
                         ],
                         "ports": [
                             {"name": "progress", "containerPort": 8080, "protocol": "TCP"},

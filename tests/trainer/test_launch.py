@@ -66,6 +66,16 @@ def test_ranks_that_end_well_end_the_pod_well_and_are_told_who_they_are(tmp_path
     assert {path.name for path in (tmp_path / "pod-0" / "scratch").glob("*-of-*")} == {"0-of-3", "1-of-3", "2-of-3"}
 
 
+def test_a_pod_has_no_more_threads_than_it_asked_for_cores(tmp_path):
+    script = "Path(os.environ['HOME'], os.environ['OMP_NUM_THREADS']).touch(); leave(0)"
+    run(
+        tmp_path,
+        script,
+        environ={"FINETUNE_CORES": "1", "FINETUNE_HOSTS": "{}", "FINETUNE_RENDEZVOUS_HOST": "localhost"},
+    )
+    assert (tmp_path / "pod-0" / "scratch" / "1").exists()
+
+
 def test_the_failure_of_one_rank_is_the_pods_and_the_others_are_ended(tmp_path):
     script = "leave(69, 'Diverged', checkpointStep=7) if rank == 1 else leave(75, 'LostPeer')"
     assert run(tmp_path, script, gpus=2) == (

@@ -19,6 +19,7 @@ def make_pod(node_rank: int = 0, hosts: dict[str, str] | None = None) -> Pod:
         rendezvous_host="rank-0.gang",
         rendezvous_port=29500,
         progress_port=8080,
+        cores=None,
         hosts=hosts or {},
     )
 

@@ -251,7 +251,7 @@ class Resources(Model):
     """Requests and limits of one worker pod. Absent values come from the operator's settings."""
 
     cpu: Cores | None = None
-    """CPU request; no limit is set."""
+    """CPU request, and by it the number of threads; no limit is set."""
     memory: Bytes | None = None
     """Memory request and limit."""
     scratch: Bytes | None = None

@@ -125,7 +125,8 @@ def _run(
         sleep=sleep,
     )
     shutil.rmtree(rank_folder(pod.scratch, 0).parent, ignore_errors=True)
-    num_cores = len(os.sched_getaffinity(0))
+    # Of a node that others train on as well: two threads for each core cost more than half of the speed.
+    num_cores = min(len(os.sched_getaffinity(0)), pod.cores or sys.maxsize)
     ranks: list[_Rank] = []
     try:
         for local_rank in range(ranks_per_pod(workers)):

@@ -27,6 +27,8 @@ class Pod:
     """DNS name of rank 0's pod."""
     rendezvous_port: int
     progress_port: int
+    cores: int | None
+    """That it asked for; None: whatever the machine has."""
     hosts: Mapping[str, str]
     """Names that are known without DNS."""
 
@@ -42,6 +44,7 @@ class Pod:
             rendezvous_host=environ.get(Env.RENDEZVOUS_HOST, "localhost"),
             rendezvous_port=int(environ.get(Env.RENDEZVOUS_PORT, PORT_RENDEZVOUS)),
             progress_port=int(environ.get(Env.PROGRESS_PORT, PORT_PROGRESS)),
+            cores=int(environ[Env.CORES]) if Env.CORES in environ else None,
             hosts=json.loads(environ.get(Env.HOSTS, "{}")),
         )
 

@@ -25,7 +25,7 @@ def rank_folder(scratch: Path, local_rank: int) -> Path:
 
 
 def rank_environ(pod: Pod, workers: Workers, local_rank: int, *, address: str, num_cores: int) -> dict[str, str]:
-    """What a rank is told beside the pod's own environment; `address` is rank 0's, `num_cores` the machine's."""
+    """What a rank is told beside the pod's own environment; `address` is rank 0's, `num_cores` what the pod may use."""
     per_pod = ranks_per_pod(workers)
     # With a map of hosts all pods of the gang share this machine and its cores.
     neighbours = per_pod * (workers.nodes if pod.hosts else 1)

@@ -26,6 +26,8 @@ def train_job(job: FineTuneJob, attempt: Attempt, settings: Settings) -> Manifes
         env=[
             variable(Env.RENDEZVOUS_HOST, rendezvous_host(job, attempt)),
             variable(Env.RENDEZVOUS_PORT, str(PORT_RENDEZVOUS)),
+            # A thread for each core of the node would be one for each of its neighbours', too.
+            {"name": str(Env.CORES), "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}},
         ],
         ports=[{"name": PORT_NAME_RENDEZVOUS, "containerPort": PORT_RENDEZVOUS, "protocol": "TCP"}],
         limits=gpu_limits,

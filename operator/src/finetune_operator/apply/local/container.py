@@ -144,7 +144,7 @@ def _value(entry: Mapping[str, Any], pod: Body) -> str | None:
     source = entry.get("valueFrom")
     if source is None:
         return str(entry.get("value", ""))
-    if "secretKeyRef" in source:
+    if "secretKeyRef" in source or "resourceFieldRef" in source:
         return None
     path = source["fieldRef"]["fieldPath"]
     if found := _MAP_FIELD.fullmatch(path):
