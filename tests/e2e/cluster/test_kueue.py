@@ -104,14 +104,14 @@ def story(new_job: Callable[..., RealJob], store: Store, queues: Queues) -> Stor
     preempted = nightly.wait(
         lambda status: admitted(status) if admitted(status).reason == "Preempted" else None, "preempted", within=240
     )
-    done = finish(urgent, store)
+    done = finish(urgent, store, within=600)
     workloads = [workload["spec"]["queueName"] for workload in queues.workloads(urgent.namespace)]
     saved = nightly.status.checkpoint
     assert saved is not None
     nightly.in_training(beyond=saved.step)
     after = nightly.attempt(Stage.TRAIN, 1).job_uid
     begin = resumed(nightly, 1)
-    return Story(finish(nightly, store), done, preempted, [before, after], saved.step, begin, workloads)
+    return Story(finish(nightly, store, within=600), done, preempted, [before, after], saved.step, begin, workloads)
 
 
 def test_each_stage_of_the_urgent_job_was_admitted_through_a_queue_of_its_own(story: Story) -> None:

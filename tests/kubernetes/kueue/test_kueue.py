@@ -117,6 +117,15 @@ def test_while_a_job_waits_its_status_says_why_in_kueues_own_words(job: ClusterJ
     job.wait(Phase.SUCCEEDED)
 
 
+def test_the_default_queue_of_a_namespace_holds_every_job(job: ClusterJob, queues: Queues, namespace: str) -> None:
+    queues.cluster_queue(namespace, {"cpu": "1", **ROOM})
+    queues.local_queue(namespace, "default", namespace)
+    create(job, fates={PREPARE: prepared(), TRAIN: published()}, scheduling={})
+    assert "-prepare-1 waits in queue default" in waits(job, "Queued", "maximum capacity (1)").message
+    queues.resize(namespace, GANG)
+    job.wait(Phase.SUCCEEDED)
+
+
 def test_a_queue_that_comes_later_is_waited_for(job: ClusterJob, queues: Queues, namespace: str) -> None:
     create(job, fates={PREPARE: prepared(), TRAIN: published()})
     waits(job, "Inadmissible", "LocalQueue gpus doesn't exist")
