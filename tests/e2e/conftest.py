@@ -12,6 +12,7 @@ import pytest
 
 from binaries import HELM, KUBERNETES, NoBinaries
 from cluster_client import ApiError, eventually
+from images.bring import bring
 from node import foreign, lifecycle
 from node.faults import OwnFaults
 from node.packages import NoNode
@@ -52,6 +53,17 @@ def cluster(
         yield access
     finally:
         access.stop()
+
+
+@pytest.fixture(scope="session")
+def own_images(own_nodes: State | None, say: Callable[[str], None]) -> None:
+    """The images of this checkout on our own nodes; a cluster of others has those that its owner loaded."""
+    if own_nodes is None:
+        return
+    try:
+        bring(own_nodes, os.environ, say)
+    except (NoNode, NoBinaries) as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ NewJob = Callable[..., RealJob]
 
 
 @pytest.fixture(scope="session")
-def operator_release(cluster: Access) -> Iterator[Release]:
+def operator_release(cluster: Access, own_images: None) -> Iterator[Release]:
     """The operator, installed by helm."""
     release = Release(cluster, first_node(cluster), {})
     try:
@@ -39,7 +39,7 @@ def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def store(cluster: Access, materials: Path) -> Iterator[Store]:
+def store(cluster: Access, own_images: None, materials: Path) -> Iterator[Store]:
     """S3 in the cluster, with model and rows in its bucket."""
     store = Store(cluster, first_node(cluster))
     try:
