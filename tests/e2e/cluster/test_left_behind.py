@@ -12,9 +12,10 @@ import pytest
 from binaries import COREDNS, KUBERNETES, POD
 from cluster_client import eventually
 from node.addresses import SEATS
+from node.cgroups import remove_cgroup
 from node.containerd import POD_IMAGE
 from node.daemon import Daemon, sweep
-from node.machine import Machine, remove_cgroups
+from node.machine import Machine
 from node.state import Folders, State
 from node.two_nodes import machine
 
@@ -61,8 +62,8 @@ class Elsewhere:
     def clean_up(self) -> None:
         sweep(self.machine.folder)
         for seat in SEATS:
-            remove_cgroups(machine(self.folders, seat, Path()).cgroup)
-        remove_cgroups(self.machine.cgroup)
+            remove_cgroup(machine(self.folders, seat, Path()).cgroup)
+        remove_cgroup(self.machine.cgroup)
 
 
 @pytest.fixture

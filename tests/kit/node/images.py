@@ -89,13 +89,28 @@ def _share(folders: Folders, state: State) -> None:
 
 def share(store: Path, copy: Path) -> None:
     """Make `copy` a store of the same images: content and snapshots, which nobody writes once they are committed,
-    by hard links, and the databases that tell of them for real. Nobody may use either store meanwhile."""
-    for old in copy.iterdir():
-        shutil.rmtree(old)
+    by hard links, and the databases that tell of them for real. Nobody may use either store meanwhile.
+
+    Wherever it is interrupted, `copy` is either what it was, or empty to containerd, or what it is to be.
+    """
+    fresh = copy.with_name(f"{copy.name}.new")
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    fresh.mkdir()
     for folder in store.iterdir():
         if folder.name not in _NOT_SHARED:
-            command("cp", "--archive", "--link", str(folder), str(copy))
-    for database in copy.rglob("io.containerd.*/*.db"):
+            command("cp", "--archive", "--link", str(folder), str(fresh), timeout_seconds=600)
+    for database in fresh.rglob("io.containerd.*/*.db"):
         private = database.with_suffix(".copy")
         shutil.copyfile(database, private)
         private.replace(database)
+    for old in sorted(copy.iterdir(), key=_knows, reverse=True):
+        shutil.rmtree(old)
+    for new in sorted(fresh.iterdir(), key=_knows):
+        new.rename(copy / new.name)
+    fresh.rmdir()
+
+
+def _knows(folder: Path) -> bool:
+    """It tells which images there are: it goes first and comes last."""
+    return folder.name == "io.containerd.metadata.v1.bolt"

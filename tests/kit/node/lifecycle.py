@@ -13,8 +13,8 @@ from pathlib import Path
 import binaries
 from node import packages
 from node.addresses import SEATS
+from node.cgroups import remove_cgroup
 from node.daemon import sweep
-from node.machine import remove_cgroups
 from node.network import wait_until_unplugged
 from node.state import Folders, State, read
 from node.two_nodes import Commands, TwoNodes, machine
@@ -66,7 +66,7 @@ def _down(folders: Folders) -> None:
     sweep(folders.cluster)
     wait_until_unplugged()
     for seat in SEATS:
-        remove_cgroups(machine(folders, seat, Path()).cgroup)
+        remove_cgroup(machine(folders, seat, Path()).cgroup)
     if folders.cluster.exists():
         shutil.rmtree(folders.cluster)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.cgroups import make_cgroup
 from node.daemon import Daemon
 
 _OWN_FOLDERS = ("run", "var/lib", "var/log")
@@ -23,7 +23,6 @@ _KERNEL_SETTINGS = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Machine:
             private.write_text(f"{value}\n")
             self.mount(private, Path("/proc/sys") / setting)
         self.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-        make_cgroups(self.cgroup)
+        make_cgroup(self.cgroup)
 
     def mount(self, source: Path, target: Path) -> None:
         self.run("mount", "--bind", str(source), str(target))
@@ -70,7 +69,7 @@ class Machine:
         return ["nsenter", f"--target={self.init.pid}", "--mount", "--net", "--pid", "--ipc", "--"]
 
     def run(self, *argv: str, timeout_seconds: float = 60.0) -> str:
-        """Run a command inside; its output, or a CalledProcessError."""
+        """Run a command inside; its output, or a CommandFailed."""
         return command(*self._enter(), *argv, timeout_seconds=timeout_seconds)
 
     def daemon(self, name: str, *argv: str) -> Daemon:
@@ -83,42 +82,8 @@ class CommandFailed(RuntimeError):
 
 
 def command(*argv: str, timeout_seconds: float = 60.0) -> str:
+    """What it printed. Raises CommandFailed."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_seconds)
     if done.returncode != 0:
         raise CommandFailed(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
-
-
-def _hierarchies() -> list[Path]:
-    """The folders under which a cgroup is made: one in version 2, one for each controller in version 1."""
-    if (_CGROUPS / "cgroup.controllers").exists():
-        return [_CGROUPS]
-    return sorted(path for path in _CGROUPS.iterdir() if path.is_dir() and not path.is_symlink())
-
-
-def make_cgroups(name: str) -> None:
-    for hierarchy in _hierarchies():
-        folder = hierarchy / name.lstrip("/")
-        folder.mkdir(exist_ok=True)
-        for setting in ("cpuset.cpus", "cpuset.mems"):
-            # In version 1 a cgroup without them takes no process.
-            if (hierarchy / setting).exists() and (folder / setting).exists():
-                (folder / setting).write_text((hierarchy / setting).read_text())
-
-
-def remove_cgroups(name: str, timeout_seconds: float = 20.0) -> None:
-    """Once its processes are dead; the kernel takes a moment to believe that."""
-    deadline = time.monotonic() + timeout_seconds
-    for hierarchy in _hierarchies():
-        top = hierarchy / name.lstrip("/")
-        for folder in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
-            while True:
-                try:
-                    folder.rmdir()
-                    break
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)

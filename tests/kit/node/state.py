@@ -7,12 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from binaries import cache_folder
 from node.daemon import Daemon
-
-
-def cache(env: Mapping[str, str]) -> Path:
-    home = env.get("XDG_CACHE_HOME") or str(Path(env["HOME"]) / ".cache")
-    return Path(home) / "finetune-operator"
 
 
 @dataclass(frozen=True)
@@ -24,7 +20,8 @@ class Folders:
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Folders:
-        return cls(cache(env) / "cluster", cache(env) / "containerd")
+        cache = cache_folder(env).parent
+        return cls(cache / "cluster", cache / "containerd")
 
     @property
     def state(self) -> Path:
