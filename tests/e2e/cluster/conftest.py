@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from cluster_process import Process
 from node.connections import Recording, recorded
 from node.state import State
 from real.access import Access
+from real.follow import follower
 from real.job import RealJob
 from real.materials import BUCKET, make_materials, real_spec
 from real.nodes import first_node, schedulable
@@ -81,8 +83,25 @@ def recording(
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(new_job: NewJob, store: Store, recording: Recording | None) -> Finished:
+def answers(new_job: NewJob) -> RealJob:
+    """The job that nothing interrupts."""
+    return new_job("answers")
+
+
+@pytest.fixture(scope="session")
+def followed(
+    answers: RealJob, recording: Recording | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """crds/examples/follow.sh, which applies that job and watches it."""
+    process = follower(answers, tmp_path_factory.mktemp("followed"))
+    try:
+        process.start()
+        yield process
+    finally:
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(answers: RealJob, followed: Process, store: Store) -> Finished:
     """From the first step to the last in one go, with nothing in its way."""
-    job = new_job("answers")
-    job.apply()
-    return finish(job, store)
+    return finish(answers, store)

@@ -36,6 +36,11 @@ class Access:
         )
         self.client = Client(f"http://127.0.0.1:{port}")
 
+    @property
+    def kubectl_folder(self) -> Path:
+        """For the PATH of scripts."""
+        return self._kubectl.parent
+
     def start(self) -> None:
         self.proxy.start()
         self.proxy.wait_until(self.client.ready)
