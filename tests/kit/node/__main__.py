@@ -17,23 +17,26 @@ from node.state import Folders
 def main() -> int:
     parser = argparse.ArgumentParser(prog="node", description=__doc__)
     parser.add_argument("action", choices=["up", "down", "status", "guard"])
-    action = parser.parse_args().action
-    folders = Folders.of(os.environ)
+    try:
+        return run(parser.parse_args().action)
+    except (NoNode, NoBinaries, BuildFailed, CommandFailed, ProcessFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def run(action: str) -> int:
+    """The exit code; 3 when asked for the status of a cluster that is not up."""
     if action == "guard":
         sys.stdin.read()  # ends when whoever holds the other end does, however that is
-        action = "down"
-    if action == "down":
+    if action in ("down", "guard"):
         lifecycle.down(os.environ)
         return 0
-    if action == "status":
-        state = lifecycle.status(folders)
+    folders = Folders.of(os.environ)
+    if action == "up":
+        state = lifecycle.up(os.environ, os.geteuid() == 0, lambda line: print(line, file=sys.stderr, flush=True))
+    elif (found := lifecycle.status(folders)) is not None:
+        state = found
     else:
-        try:
-            state = lifecycle.up(os.environ, os.geteuid() == 0, lambda line: print(line, file=sys.stderr, flush=True))
-        except (NoNode, NoBinaries, BuildFailed, CommandFailed, ProcessFailed) as error:
-            print(error, file=sys.stderr)
-            return 1
-    if state is None:
         print("no cluster is up")
         return 3
     print(f"export KUBECONFIG={folders.kubeconfig}")
