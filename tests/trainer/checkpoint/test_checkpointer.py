@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import random
@@ -34,9 +33,6 @@ def make(case: str, gang: Any, width: int = 13) -> Any:
 
     from finetune_api.spec import Precision, Training
     from finetune_trainer.engine import Division, make_engine
-
-    # DeepSpeed collects garbage as it starts: walking what the fork inherited would copy all of it.
-    gc.freeze()
 
     class Adapted(torch.nn.Module):
         def __init__(self) -> None:
