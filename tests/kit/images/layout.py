@@ -55,8 +55,12 @@ class Image:
 class Layout:
     folder: Path
 
+    @property
+    def _index(self) -> Path:
+        return self.folder / "index.json"
+
     def export(self, store: Store, name: str) -> Image:
-        """Copy an image here, but for blobs that are here; nothing else keeps its name. Raises CommandFailed."""
+        """Copy an image here, but for blobs that are here. Raises CommandFailed."""
         # Uncompressed: compressing 6 GB takes longer than writing them, and a layer has one digest instead of two.
         to = f"oci:{self.folder}:{name}"
         run("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", store.address(name), to)
@@ -74,6 +78,7 @@ class Layout:
         """Remove the blobs of all others, and hollow the layers: their length stays and says that they were exported,
         their content is gone until a node asks for it again."""
         images = tuple(images)
+        self._index.write_text(json.dumps({"schemaVersion": 2, "manifests": self._entries()}))
         kept = {self.folder / blob.path for image in images for blob in image.blobs}
         for path in (self.folder / "blobs").glob("*/*"):
             if path not in kept:
@@ -82,9 +87,13 @@ class Layout:
             if not _is_hollow(path):
                 _hollow(path)
 
+    def _entries(self) -> list[dict[str, Any]]:
+        """Of the index; an image that lost its name to another is in there without one."""
+        return [entry for entry in json.loads(self._index.read_text())["manifests"] if "annotations" in entry]
+
     def _image(self, name: str) -> Image:
-        index = json.loads((self.folder / "index.json").read_text())
-        (manifest,) = (Descriptor.of(each) for each in index["manifests"] if each["annotations"][_NAME] == name)
+        (entry,) = (entry for entry in self._entries() if entry["annotations"][_NAME] == name)
+        manifest = Descriptor.of(entry)
         parts = json.loads((self.folder / manifest.path).read_text())
         config = Descriptor.of(parts["config"])
         chain = chain_ids(json.loads((self.folder / config.path).read_text())["rootfs"]["diff_ids"])
