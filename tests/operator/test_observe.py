@@ -265,6 +265,14 @@ def test_only_the_latest_attempt_is_remembered() -> None:
     assert [pod.name for pod in memory.pods(UID)] == ["b"]
 
 
+def test_of_pods_that_a_queue_stopped_and_started_again_the_newest_of_each_index_is_remembered() -> None:
+    memory = expecting()
+    memory.pod_gone(pod_body("other", metadata={"annotations": {}}, **ENDED))
+    for number in range(3):
+        memory.pod_gone(pod_body(f"again-{number}", metadata={"creationTimestamp": f"2027-01-0{number + 1}T00:00:00Z"}))
+    assert {pod.name for pod in memory.pods(UID)} == {"other", "again-2"}
+
+
 def test_of_a_job_that_nobody_expects_nothing_is_kept() -> None:
     memory = expecting()
     memory.forget(UID)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from cluster_client import JOBS, PODS, Manifest, eventually
@@ -9,6 +12,7 @@ from cluster_job import ClusterJob
 from finetune_api.contract import Stage
 from finetune_api.status import Cause, Condition, ConditionStatus, ConditionType, Phase
 from kueue_queues import WORKLOADS, Queues
+from kwok import Exit
 from kwok_results import crashed, prepared, published
 
 pytestmark = [pytest.mark.tier("kueue"), pytest.mark.tier("controlplane")]
@@ -60,7 +64,8 @@ def train_job(job: ClusterJob, attempt: int = 1) -> Manifest:
     return found
 
 
-def create(job: ClusterJob, *, fates: dict, **spec: object) -> None:
+def create(job: ClusterJob, *, fates: Mapping[tuple[Stage, int], Exit], **spec: Any) -> None:
+    """Of two pods, trained in the queue `gpus` unless `spec` says otherwise."""
     job.create(fates, **{"workers": TWO_NODES, "scheduling": {"queueName": "gpus"}, **spec})
 
 

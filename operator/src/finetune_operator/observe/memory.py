@@ -82,7 +82,7 @@ class Memory:
         if _order(seen) > latest:
             job.pods.clear()
         if _order(seen) >= latest:
-            job.pods[seen.uid] = seen
+            job.pods = {uid: each for uid, each in job.pods.items() if not _replaced(each, seen)} | {seen.uid: seen}
 
     def _job(self, namespace: str, job_uid: str) -> _Remembered | None:
         job = self._jobs.get(job_uid)
@@ -91,3 +91,9 @@ class Memory:
 
 def _order(pod: PodObserved) -> tuple[bool, int]:
     return (pod.stage is Stage.TRAIN, pod.attempt)
+
+
+def _replaced(earlier: PodObserved, later: PodObserved) -> bool:
+    """Whether one took the place of the other in a Job, which a queue stops and starts any number of times."""
+    same_place = (earlier.job_uid, earlier.index) == (later.job_uid, later.index)
+    return same_place and earlier.creation_time < later.creation_time
