@@ -131,12 +131,15 @@ def test_totals_of_the_train_split_are_those_of_its_documents(tmp_path: Path) ->
     assert len(train) == prepared.data.splits.train
 
 
-def test_a_second_job_with_the_same_data_does_not_write_anything(tmp_path: Path) -> None:
+def test_a_second_job_with_the_same_data_only_tries_whether_it_may_write(tmp_path: Path) -> None:
     first = run(prepare_snapshot(tmp_path), tmp_path / "scratch")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "output").rglob("*") if path.is_file()}
     storage = WatchedStorage(open_storage())
     again = run(prepare_snapshot(tmp_path, map(pair, range(100)), workers={"nodes": 4}), tmp_path / "again", storage)
     assert again == first
-    assert storage.changes == 0
+    assert storage.changes == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert before.keys() == {path for path in (tmp_path / "output").rglob("*") if path.is_file()}
 
 
 def test_prepared_data_that_is_no_longer_whole_is_made_again(tmp_path: Path) -> None:
@@ -350,7 +353,7 @@ def test_data_that_changes_while_it_is_read_is_read_again_by_the_next_attempt(tm
 
     failed = failure(tmp_path, storage=Interfering(append))
     assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "DataChanged")
-    assert not (tmp_path / "output").exists()
+    assert [path for path in (tmp_path / "output").rglob("*") if path.is_file()] == []
 
 
 def test_a_store_that_notices_the_change_first_means_the_same(tmp_path: Path) -> None:
@@ -375,6 +378,42 @@ def test_a_refusal_of_the_store_names_the_uri_that_it_is_about(tmp_path: Path, f
     failed = failure(tmp_path, storage=Interfering(deny))
     assert (failed.exit_code, failed.failure.field) == (ExitCode.ACCESS_DENIED, field)
     assert failed.failure.message.startswith(f"{field}: file://")
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "field"),
+    [("/cache/prepared/", "spec.data.cacheUri"), ("/output/", "spec.output.uri")],
+)
+@pytest.mark.parametrize("act", ["write", "delete"])
+def test_a_place_that_may_only_be_read_is_named_before_any_row_is(
+    tmp_path: Path, forbidden: str, field: str, act: str
+) -> None:
+    """`act` is refused below the forbidden folder."""
+
+    class ReadOnly(WatchedStorage):
+        opened = 0
+
+        def open(self, uri: str) -> BinaryIO:
+            self.opened += 1
+            return super().open(uri)
+
+        def write(self, uri: str, content: bytes, **condition: Any) -> StoredObject:
+            self._refuse("write", uri)
+            return super().write(uri, content, **condition)
+
+        def delete(self, uri: str) -> None:
+            self._refuse("delete", uri)
+            super().delete(uri)
+
+        def _refuse(self, asked: str, uri: str) -> None:
+            if asked == act and forbidden in uri:
+                raise AccessDenied(f"{uri}: 403 Forbidden")
+
+    storage = ReadOnly(open_storage())
+    data = {"sources": [{"uri": f"file://{tmp_path}/raw/*.jsonl"}], "cacheUri": f"file://{tmp_path}/cache"}
+    failed = failure(tmp_path, storage=storage, data=data)
+    assert (failed.exit_code, failed.failure.field) == (ExitCode.ACCESS_DENIED, field)
+    assert storage.opened == 0
 
 
 @pytest.mark.tier("s3")

@@ -52,6 +52,8 @@ def prepare(
     run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=manifest.digest)
     with blame("spec.output.uri"):
         published = read_published(storage, spec.output.uri, run)
+        if published is None:
+            _try_to_write(storage, spec.output.uri)
     check_published(published, spec.output)
     return Prepared(
         run=run,
@@ -81,6 +83,16 @@ def _data(
     with blame("spec.output.uri" if data.cache_uri is None else "spec.data.cacheUri"):
         manifest = prepared.read_manifest(storage, uri)
         if manifest is None:
+            _try_to_write(storage, uri)
+            with blame("spec.output.uri"):
+                _try_to_write(storage, output.uri)
             manifest = build(recipe, local / "data", storage, local / "spill", progressed)
             prepared.commit(storage, uri, manifest, local / "data")
     return uri, manifest
+
+
+def _try_to_write(storage: Storage, folder_uri: str) -> None:
+    """A store may let us read and not write, or not delete: better told now than after hours of work."""
+    uri = f"{folder_uri.rstrip('/')}/.may-be-written"
+    storage.write(uri, b"")
+    storage.delete(uri)
