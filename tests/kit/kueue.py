@@ -61,26 +61,29 @@ class Kueue:
         (self._folder / "kueue.yaml").write_text(yaml.safe_dump(self._configuration(certificates)))
         url = f"https://127.0.0.1:{self._webhook_port}"
         wanted = list(installed(module_manifests(self._kubectl), url, authority))
-        for definition in wanted:
-            if definition["kind"] == DEFINITION:
-                self._client.request("POST", _DEFINITIONS, definition)
-                self._definitions.append(definition)
+        self._definitions = [each for each in wanted if each["kind"] == DEFINITION]
+        self._webhooks = [each for each in wanted if each["kind"] != DEFINITION]
+        # What a run that was killed has left in a cluster that outlived it.
+        self._uninstall()
+        for definition in self._definitions:
+            self._client.request("POST", _DEFINITIONS, definition)
         eventually(self._is_served)
         self.process.start()
         self.process.wait_until(self._is_ready)
         # Last, for whatever they concern is refused while nobody answers.
-        for webhook in wanted:
-            if webhook["kind"] != DEFINITION:
-                self._client.request("POST", _WEBHOOKS[webhook["kind"]], webhook)
-                self._webhooks.append(webhook)
+        for webhook in self._webhooks:
+            self._client.request("POST", _WEBHOOKS[webhook["kind"]], webhook)
 
     def stop(self) -> None:
-        """The objects go without asking the controller, whose finalizers they carry."""
-        for webhook in self._webhooks:
-            self._client.request("DELETE", f"{_WEBHOOKS[webhook['kind']]}/{webhook['metadata']['name']}")
         self.process.kill()
+        self._uninstall()
+
+    def _uninstall(self) -> None:
+        """Objects go without asking the controller, whose finalizers they carry."""
+        for webhook in self._webhooks:
+            self._answer("DELETE", f"{_WEBHOOKS[webhook['kind']]}/{webhook['metadata']['name']}")
         for definition in self._definitions:
-            self._client.request("DELETE", f"{_DEFINITIONS}/{definition['metadata']['name']}")
+            self._answer("DELETE", f"{_DEFINITIONS}/{definition['metadata']['name']}")
         for definition in self._definitions:
             eventually(partial(self._is_gone, definition))
 

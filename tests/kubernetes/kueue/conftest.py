@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,13 +14,26 @@ from cluster import ControlPlane
 from cluster_operator import Operator
 from kueue import Kueue
 from kueue_queues import Queues
+from node.packages import NoNode, install
+
+_COMMANDS = {"openssl": "openssl", "unshare": "util-linux"}
+"""Command → the Debian package that has it."""
 
 
 @pytest.fixture(scope="module")
 def kueue(
-    control_plane: ControlPlane, binaries: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+    control_plane: ControlPlane,
+    binaries: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    say: Callable[[str], None],
 ) -> Iterator[Kueue]:
     """Tier *kueue*: the real controller."""
+    if os.geteuid() != 0:
+        pytest.skip("Kueue's controller needs root, for a mount namespace of its own")
+    try:
+        install([package for command, package in _COMMANDS.items() if shutil.which(command) is None], os.environ, say)
+    except NoNode as reason:
+        pytest.skip(str(reason))
     api = control_plane.api
     kueue = Kueue(
         client=api.client,
