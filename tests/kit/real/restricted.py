@@ -81,3 +81,13 @@ def service(name: str, namespace: str, *, port: int) -> Manifest:
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"selector": {"app": name}, "ports": [{"port": port, "targetPort": port}]},
     }
+
+
+def secret(name: str, namespace: str, **content: str) -> Manifest:
+    """Of text by key."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "stringData": content,
+    }

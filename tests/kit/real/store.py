@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
@@ -13,12 +14,14 @@ from typing import Any
 from cluster_client import Manifest
 from finetune_trainer.storage.s3 import S3Storage, connect
 from real.access import Access
-from real.restricted import deployment, namespace_manifest, service
+from real.restricted import deployment, namespace_manifest, secret, service
 
 IMAGE = "localhost/finetune-s3:test"
 PORT = 7070
 SECRET = "s3-keys"
 _REGION = "us-east-1"
+_GUEST = "guest"
+_ACCOUNTS = "/accounts"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Store:
     namespace: str = "finetune-s3"
     secret_access_key: str = field(default_factory=lambda: secrets.token_hex(16))
     access_key_id: str = "test"
+    guest_secret_access_key: str = field(default_factory=lambda: secrets.token_hex(16))
+    """Of an account which may do nothing but what buckets say."""
 
     @property
     def endpoint(self) -> str:
@@ -43,6 +48,7 @@ class Store:
             f"--access={self.access_key_id}",
             f"--secret={self.secret_access_key}",
             f"--region={_REGION}",
+            f"--iam-dir={_ACCOUNTS}",
             "--quiet",
             "posix",
             "/data",
@@ -53,11 +59,12 @@ class Store:
             image=IMAGE,
             port=PORT,
             args=arguments,
-            volumes=[{"name": "data", "emptyDir": {}}],
-            mounts={"data": "/data"},
+            volumes=[{"name": "data", "emptyDir": {}}, {"name": "accounts", "secret": {"secretName": "accounts"}}],
+            mounts={"data": "/data", "accounts": _ACCOUNTS},
             node=self.node,
         )
-        self.access.apply(namespace_manifest(self.namespace), pod, service("s3", self.namespace, port=PORT))
+        front = service("s3", self.namespace, port=PORT)
+        self.access.apply(namespace_manifest(self.namespace), self._accounts(), pod, front)
         self.access.kubectl(
             f"--namespace={self.namespace}", "rollout", "status", "deployment/s3", "--timeout=100s", within=110
         )
@@ -75,18 +82,35 @@ class Store:
         with self._forwarded() as endpoint:
             self._client(endpoint).create_bucket(Bucket=name)
 
+    def admit_guest(self, bucket: str, *actions: str) -> None:
+        """Such as `s3:GetObject`, on the bucket and all that is in it; whatever was granted there before is gone."""
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": [_GUEST]},
+            "Action": actions,
+            "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        with self._forwarded() as endpoint:
+            self._client(endpoint).put_bucket_policy(Bucket=bucket, Policy=policy)
+
     def keys(self, namespace: str) -> Manifest:
         """The Secret that jobs in this namespace name."""
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": SECRET, "namespace": namespace},
-            "stringData": {"accessKeyId": self.access_key_id, "secretAccessKey": self.secret_access_key},
-        }
+        return secret(SECRET, namespace, accessKeyId=self.access_key_id, secretAccessKey=self.secret_access_key)
+
+    def guest_keys(self, namespace: str) -> Manifest:
+        """The same Secret with the keys of a guest, who may do what `admit_guest` said."""
+        return secret(SECRET, namespace, accessKeyId=_GUEST, secretAccessKey=self.guest_secret_access_key)
 
     def storage_spec(self, endpoint: str | None = None) -> Mapping[str, Any]:
         """`spec.storage` of a job."""
         return {"endpoint": endpoint or self.endpoint, "region": _REGION, "secretName": SECRET}
+
+    def _accounts(self) -> Manifest:
+        """The file that versitygw reads in the folder of `--iam-dir`."""
+        guest = {"access": _GUEST, "secret": self.guest_secret_access_key, "role": "user"}
+        users = json.dumps({"accessAccounts": {_GUEST: guest}})
+        return secret("accounts", self.namespace, **{"users.json": users})
 
     @contextmanager
     def _forwarded(self) -> Iterator[str]:
