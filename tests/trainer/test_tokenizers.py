@@ -22,11 +22,11 @@ from finetune_trainer.tokenizers import (
     Encoded,
     HuggingFaceChatTokenizer,
     Message,
-    MistralChatTokenizer,
     NotEncodable,
     TokenizerRefused,
     load,
 )
+from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
 from tiny_models import TokenizerKind, write_tokenizer
 
 SYSTEM = Message("system", "Answer briefly.")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mistral_common.tokens.tokenizers.base import TokenizerVersion
-
 from finetune_trainer.tokenizers.huggingface import HuggingFaceChatTokenizer, read_settings, template_source
-from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
 from finetune_trainer.tokenizers.protocol import ChatTokenizer, Encoded, Message, NotEncodable, TokenizerRefused
 
 __all__ = [
@@ -16,7 +13,6 @@ __all__ = [
     "Encoded",
     "HuggingFaceChatTokenizer",
     "Message",
-    "MistralChatTokenizer",
     "NotEncodable",
     "TokenizerRefused",
     "load",
@@ -39,16 +35,25 @@ def load(folder: Path) -> ChatTokenizer:
     Mistral's own file comes first: published chat templates drop or misplace the system prompt. A plain v1 file says
     nothing of chats, so a template beside it wins: fine-tunes of Mistral 0.1 bring their own.
     """
-    if (path := folder / "tekken.json").is_file():
-        return MistralChatTokenizer.from_tekken(path)
-    sentencepiece = sorted(folder.glob("tokenizer.model*"), reverse=True)
-    if sentencepiece:
-        mistral = MistralChatTokenizer.from_sentencepiece(sentencepiece[0])
-        if mistral.version != TokenizerVersion.v1 or not _has_template(folder):
-            return mistral
+    if (mistral := _load_mistral(folder)) is not None:
+        return mistral
     if (folder / "tokenizer.json").is_file():
         return HuggingFaceChatTokenizer.from_folder(folder)
     raise TokenizerRefused("there is none of tekken.json, tokenizer.model and tokenizer.json")
+
+
+def _load_mistral(folder: Path) -> ChatTokenizer | None:
+    tekken = folder / "tekken.json"
+    sentencepiece = sorted(folder.glob("tokenizer.model*"), reverse=True)
+    if not tekken.is_file() and not sentencepiece:
+        return None
+    # Half of the time in which a pod starts, so only a pod that needs them imports Mistral's encoders.
+    from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
+
+    if tekken.is_file():
+        return MistralChatTokenizer.from_tekken(tekken)
+    tokenizer = MistralChatTokenizer.from_sentencepiece(sentencepiece[0])
+    return None if tokenizer.version.value == "v1" and _has_template(folder) else tokenizer
 
 
 def _has_template(folder: Path) -> bool:
