@@ -90,15 +90,6 @@ def _quota(namespace: str, memory: str) -> Manifest:
 
 MISTAKES = (
     Mistake(
-        name="more GPUs than a node has",
-        spec=lambda _: {"workers": {"gpusPerNode": 64}},
-        stage=Stage.TRAIN,
-        reason=Reason.UNSCHEDULABLE,
-        field="spec.workers.gpusPerNode",
-        says=" Insufficient nvidia.com/gpu",
-        cure=_changed(gpusPerNode=0),
-    ),
-    Mistake(
         name="an image that does not exist",
         spec=lambda _: {"workers": {"image": "localhost/none:1"}},
         reason=Reason.IMAGE_PULL,
@@ -122,6 +113,15 @@ MISTAKES = (
         says="no volume from StorageClass fast-test-",
         cure=_provide_class,
         needs_own_nodes=True,
+    ),
+    Mistake(
+        name="more GPUs than a node has",
+        spec=lambda _: {"workers": {"gpusPerNode": 64}},
+        stage=Stage.TRAIN,
+        reason=Reason.UNSCHEDULABLE,
+        field="spec.workers.gpusPerNode",
+        says=" Insufficient nvidia.com/gpu",
+        cure=_changed(gpusPerNode=0),
     ),
     Mistake(
         name="a quota that is too small",
