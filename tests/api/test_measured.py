@@ -27,3 +27,10 @@ def test_a_count_that_the_api_server_would_refuse_is_none(step: int) -> None:
     words = f'{{"stage": "Train", "attempt": 1, "activity": "Training", "step": {step}}}'
     with pytest.raises(ValidationError, match="step"):
         Progress.model_validate_json(words, by_alias=True, by_name=False)
+
+
+def test_progress_is_told_in_as_many_digits_as_people_read() -> None:
+    progress = Progress(
+        stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING, loss=9.423892656962076, learning_rate=2.98390844e-07
+    )
+    assert (progress.loss, progress.learning_rate) == (9.42389, 2.98391e-07)

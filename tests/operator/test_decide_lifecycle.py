@@ -62,6 +62,16 @@ def test_what_was_published_is_kept() -> None:
         manifest_uri=PUBLISHED.manifest_uri,
         manifest_sha256=PUBLISHED.manifest_sha256,
     )
+    assert status.progress == Progress(
+        stage=Stage.TRAIN,
+        attempt=1,
+        activity=Activity.PUBLISHING,
+        step=300,
+        total_steps=300,
+        loss=2.9,
+        validation_loss=3.1,
+        checkpoint_step=300,
+    )
 
 
 def test_an_end_seen_together_with_a_cancellation_is_the_end() -> None:

@@ -10,7 +10,6 @@ import pytest
 from finetune_api.contract import Stage
 from finetune_api.result import Failure
 from finetune_api.status import (
-    Artifacts,
     Attempt,
     Cause,
     Condition,
@@ -138,16 +137,10 @@ def test_a_suspended_job_that_is_cancelled_does_not_resume() -> None:
 
 def test_success_says_where_the_model_lies() -> None:
     after = Status(
-        conditions=conditions(finished=True, succeeded=True, message="Trained 300 steps."),
-        artifacts=Artifacts(
-            model_uri="s3://models/triage/model",
-            report_uri="s3://models/triage/report.html",
-            manifest_uri="s3://models/triage/manifest.json",
-            manifest_sha256="0" * 64,
-        ),
+        conditions=conditions(finished=True, succeeded=True, message="published at s3://models/triage/model")
     )
     assert moments(Status(conditions=conditions(finished=False)), after) == [
-        normal("Succeeded", "Trained 300 steps. The model lies at s3://models/triage/model.")
+        normal("Succeeded", "published at s3://models/triage/model")
     ]
 
 

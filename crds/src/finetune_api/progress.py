@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from finetune_api.contract import Stage
-from finetune_api.measured import Count, Measured
+from finetune_api.measured import Count, Shown
 from finetune_api.model import Model
 
 
@@ -30,13 +30,13 @@ class Progress(Model):
     step: Count | None = None
     """Train: optimizer steps done, those of earlier attempts included."""
     total_steps: Count | None = None
-    epoch: Measured = None
-    loss: Measured = None
+    epoch: Shown = None
+    loss: Shown = None
     """Of the last step's global batch."""
-    validation_loss: Measured = None
+    validation_loss: Shown = None
     """The latest."""
-    learning_rate: Measured = None
-    tokens_per_second: Measured = None
+    learning_rate: Shown = None
+    tokens_per_second: Shown = None
     """Trained and untrained tokens without padding, over all workers."""
     seconds_left: Count | None = None
     checkpoint_step: Count | None = None

@@ -81,8 +81,7 @@ def _outcome(before: Status, after: Status) -> Iterator[Event]:
     if finished is None:
         return
     if _was(after, ConditionType.SUCCEEDED, ConditionStatus.TRUE):
-        where = f" The model lies at {after.artifacts.model_uri}." if after.artifacts else ""
-        yield Event(type=_NORMAL, reason="Succeeded", message=finished.message + where)
+        yield Event(type=_NORMAL, reason="Succeeded", message=finished.message)
     elif after.failure is not None:
         field = f" ({after.failure.field})" if after.failure.field else ""
         yield Event(type=_WARNING, reason="Failed", message=f"{after.failure.reason}: {after.failure.message}{field}")

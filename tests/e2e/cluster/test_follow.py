@@ -20,7 +20,7 @@ def test_kubectl_shows_a_job_from_its_first_second_to_its_last(uninterrupted: Fi
 
     assert followed.exit_code == 0, transcript
     assert sections["apply"] == "finetunejob.finetune.dev/answers created\n"
-    assert _phases(transcript) == ["Preparing", "Training", "Succeeded"]
+    assert _phases(transcript) == ["Preparing", "Starting", "Training", "Succeeded"]
     assert "condition met" in sections["wait"]
     output = uninterrupted.job.spec["output"]["uri"]
     assert output in sections["get"]

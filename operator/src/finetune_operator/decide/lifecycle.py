@@ -6,6 +6,7 @@ from datetime import datetime
 
 from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob
+from finetune_api.progress import Activity, Progress
 from finetune_api.result import Failure, Prepared, Published, Result
 from finetune_api.spec import IfExists
 from finetune_api.status import Artifacts, Cause, CheckpointStatus, Status
@@ -68,7 +69,9 @@ def _outcome(job: FineTuneJob, end: Ending) -> Outcome | None:
     if prepared is None or prepared.published is None:
         return None
     if job.spec.output.if_exists is IfExists.REUSE:
-        return Outcome.succeeded(Reason.REUSED, f"run {prepared.run} was already published")
+        return Outcome.succeeded(
+            Reason.REUSED, f"run {prepared.run} was already published at {prepared.published.model_uri}"
+        )
     return Outcome.failed(
         Failure(
             reason=Reason.OUTPUT_EXISTS,
@@ -116,7 +119,7 @@ def _with_words(status: Status, result: Result | None, step: int | None) -> Stat
     if result.stage is Stage.PREPARE and result.prepared is not None:
         status = _with_prepared(status, result.prepared)
         return _with_published(status, result.prepared.published)
-    return _with_published(status, result.published)
+    return _with_last_step(_with_published(status, result.published), result)
 
 
 def _with_prepared(status: Status, prepared: Prepared) -> Status:
@@ -128,6 +131,27 @@ def _with_prepared(status: Status, prepared: Prepared) -> Status:
             "model_digest": prepared.model_digest,
             "data": prepared.data,
             "resolved": prepared.resolved,
+        }
+    )
+
+
+def _with_last_step(status: Status, result: Result) -> Status:
+    """Rank 0 was last asked some steps before the end; what it published is the end."""
+    published = result.published
+    if published is None:
+        return status
+    return status.model_copy(
+        update={
+            "progress": Progress(
+                stage=result.stage,
+                attempt=result.attempt,
+                activity=Activity.PUBLISHING,
+                step=published.step,
+                total_steps=published.step,
+                loss=published.metrics.train_loss,
+                validation_loss=published.metrics.validation_loss,
+                checkpoint_step=published.step,
+            )
         }
     )
 
