@@ -6,7 +6,8 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -18,15 +19,31 @@ _BLOCK = 1 << 20
 
 def load(store: Store, layout: Layout, image: Image, socket: Path) -> None:
     """Raises CommandFailed."""
-    if image.manifest.digest in run(*_client(socket), "images", "list", f"name=={image.name}").split():
-        return
+    listed = run(*_client(socket), "images", "list", f"name=={image.name}").split()
     unpacked = set(run(*_client(socket), "snapshots", "list").split())
     missing = [layer for layer in image.layers if layer.snapshot not in unpacked]
+    if image.manifest.digest in listed and not missing:
+        return
     layout.complete(store, image, missing)
-    _import(layout, image, missing, socket)
+    with _kept(image.name, socket) if image.name in listed else nullcontext():
+        _import(layout, image, missing, socket)
     if missing:
         # They are unpacked now: kept, they would take the disk twice.
         run(*_client(socket), "content", "rm", *(layer.blob.digest for layer in missing))
+
+
+@contextmanager
+def _kept(name: str, socket: Path) -> Iterator[None]:
+    """An image stays for a while when another takes its name.
+
+    containerd collects what has lost its name at once, layers among it that the other is about to be put upon.
+    """
+    aside = f"{name}-replaced"
+    run(*_client(socket), "images", "tag", "--force", name, aside)
+    try:
+        yield
+    finally:
+        run(*_client(socket), "images", "rm", aside)
 
 
 def _client(socket: Path) -> tuple[str, ...]:
