@@ -104,6 +104,17 @@ def test_the_checkpoint_of_a_preempted_gang_is_told_and_stays_until_a_newer_one_
     assert further.checkpoint == CheckpointStatus(step=50)
 
 
+def test_the_checkpoint_of_a_suspended_gang_is_told_when_its_pods_have_had_their_say() -> None:
+    before = prepared_status(an_attempt(), checkpoint=CheckpointStatus(step=40))
+    job = a_fine_tune_job(before, suspend=True)
+    stopping = next_status(job, Observed(jobs=(a_job(),), pods=(a_pod(0), a_pod(1))), NOW)
+    assert (stopping.open_attempt, stopping.checkpoint) == (None, CheckpointStatus(step=40))
+    saved = Result(stage=Stage.TRAIN, attempt=1, checkpoint_step=43)
+    gone = (words(0, 143, saved, gone=True), words(1, 143, saved, gone=True))
+    suspended = next_status(a_fine_tune_job(stopping, suspend=True), Observed(pods=gone), NOW)
+    assert (suspended.phase, suspended.checkpoint) == (Phase.SUSPENDED, CheckpointStatus(step=43))
+
+
 @pytest.mark.parametrize("absurd", [{"step": 0}, {"checkpoint_step": 10**9, "loss": 1e30}, {"total_steps": 0}])
 def test_progress_decides_nothing(absurd: dict[str, Any]) -> None:
     for observed in (Observed(jobs=(a_job(),), pods=(a_pod(0), a_pod(1))), failed(ended(0, 1), ended(1, 143))):

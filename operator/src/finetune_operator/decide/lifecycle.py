@@ -102,9 +102,8 @@ def _heard(status: Status, heard: Heard | None) -> Status:
 
 
 def _saved(status: Status, observed: Observed) -> Status:
-    """With the last checkpoint of pods that were stopped while their attempt goes on: a queue took their nodes."""
-    attempt = status.open_attempt
-    step = checkpoint_step(pods_of(attempt, observed)) if attempt else None
+    """With the last checkpoint of pods that were stopped: by a queue, or by us, who wait for them after the attempt."""
+    step = checkpoint_step(pods_of(status.attempts[-1], observed)) if status.attempts else None
     if step is None or (status.checkpoint is not None and status.checkpoint.step >= step):
         return status
     return status.model_copy(update={"checkpoint": CheckpointStatus(step=step)})
