@@ -115,6 +115,14 @@ def test_the_checkpoint_of_a_suspended_gang_is_told_when_its_pods_have_had_their
     assert (suspended.phase, suspended.checkpoint) == (Phase.SUSPENDED, CheckpointStatus(step=43))
 
 
+def test_what_was_saved_after_the_job_was_suspended_is_told() -> None:
+    stopped = an_ended_attempt(1, cause=Cause.SUSPENDED, counted=False, job_uid="job-1")
+    saved = Result(stage=Stage.TRAIN, attempt=1, checkpoint_step=43)
+    job = a_fine_tune_job(prepared_status(stopped, checkpoint=CheckpointStatus(step=40)), suspend=True)
+    status = next_status(job, Observed(pods=(words(0, 143, saved, gone=True),)), NOW)
+    assert (status.phase, status.checkpoint) == (Phase.SUSPENDED, CheckpointStatus(step=43))
+
+
 @pytest.mark.parametrize("absurd", [{"step": 0}, {"checkpoint_step": 10**9, "loss": 1e30}, {"total_steps": 0}])
 def test_progress_decides_nothing(absurd: dict[str, Any]) -> None:
     for observed in (Observed(jobs=(a_job(),), pods=(a_pod(0), a_pod(1))), failed(ended(0, 1), ended(1, 143))):
