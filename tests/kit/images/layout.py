@@ -64,7 +64,17 @@ class Layout:
         # Uncompressed: compressing 6 GB takes longer than writing them, and a layer has one digest instead of two.
         to = f"oci:{self.folder}:{name}"
         run("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", store.address(name), to)
-        return self._image(name)
+        return self.image(name)
+
+    def image(self, name: str) -> Image:
+        """One that was exported."""
+        (entry,) = (entry for entry in self._entries() if entry["annotations"][_NAME] == name)
+        manifest = Descriptor.of(entry)
+        parts = json.loads((self.folder / manifest.path).read_text())
+        config = Descriptor.of(parts["config"])
+        chain = chain_ids(json.loads((self.folder / config.path).read_text())["rootfs"]["diff_ids"])
+        blobs = (Descriptor.of(layer) for layer in parts["layers"])
+        return Image(name, manifest, config, tuple(map(Layer, blobs, chain)))
 
     def complete(self, store: Store, image: Image, layers: Collection[Layer]) -> None:
         """Bring back what these layers held. Raises CommandFailed."""
@@ -90,15 +100,6 @@ class Layout:
     def _entries(self) -> list[dict[str, Any]]:
         """Of the index; an image that lost its name to another is in there without one."""
         return [entry for entry in json.loads(self._index.read_text())["manifests"] if "annotations" in entry]
-
-    def _image(self, name: str) -> Image:
-        (entry,) = (entry for entry in self._entries() if entry["annotations"][_NAME] == name)
-        manifest = Descriptor.of(entry)
-        parts = json.loads((self.folder / manifest.path).read_text())
-        config = Descriptor.of(parts["config"])
-        chain = chain_ids(json.loads((self.folder / config.path).read_text())["rootfs"]["diff_ids"])
-        blobs = (Descriptor.of(layer) for layer in parts["layers"])
-        return Image(name, manifest, config, tuple(map(Layer, blobs, chain)))
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+_OPTION = "overlay.skip_mount_home=true"
+"""Else the storage's folder stays mounted upon itself."""
+
 
 class CommandFailed(RuntimeError):
     """A program that builds or copies images ended with an error; carries what it said last."""
@@ -39,13 +42,18 @@ class Store:
 
     def buildah(self, *arguments: str) -> str:
         """Standard output. Raises CommandFailed."""
-        places = (f"--root={self._storage}", f"--runroot={self._runtime}", "--storage-driver=overlay")
+        places = (
+            f"--root={self._storage}",
+            f"--runroot={self._runtime}",
+            "--storage-driver=overlay",
+            f"--storage-opt={_OPTION}",
+        )
         # chroot needs neither systemd nor user namespaces.
         return run("buildah", *places, *arguments, env={"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(self._scratch)})
 
     def address(self, name: str) -> str:
         """As skopeo reads images of this store."""
-        return f"containers-storage:[overlay@{self._storage}+{self._runtime}]{name}"
+        return f"containers-storage:[overlay@{self._storage}+{self._runtime}:{_OPTION}]{name}"
 
     def images(self) -> dict[str, tuple[str, ...]]:
         """Id of every image, of build steps too, and its names; the youngest first."""
