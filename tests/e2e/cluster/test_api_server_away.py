@@ -19,7 +19,7 @@ from real.story import Finished, finish
 pytestmark = pytest.mark.tier("node")
 
 AWAY_SECONDS = 60
-EPOCHS = 60
+EPOCHS = 50
 """Of steps enough to outlast that."""
 
 

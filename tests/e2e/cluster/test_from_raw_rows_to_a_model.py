@@ -13,7 +13,6 @@ import pytest
 from finetune_api.contract import Stage
 from finetune_api.status import StageState
 from finetune_trainer.prepared import open_split
-from real.job import RealJob
 from real.nodes import schedulable
 from real.stage_times import spans, table
 from real.store import Store, download
@@ -75,10 +74,12 @@ def test_status_names_what_is_published_and_how_it_came_about(uninterrupted: Fin
 
 
 def test_the_gang_has_a_node_for_each_of_its_pods(uninterrupted: Finished) -> None:
-    job: RealJob = uninterrupted.job
-    nodes = [pod["spec"]["nodeName"] for pod in uninterrupted.pods[Stage.TRAIN]]
+    if len(schedulable(uninterrupted.job.access)) < 2:
+        pytest.skip("needs two nodes that take pods")
 
-    assert sorted(nodes) == schedulable(job.access)[:2]
+    first, second = (pod["spec"]["nodeName"] for pod in uninterrupted.pods[Stage.TRAIN])
+
+    assert first != second
 
 
 def test_each_stage_takes_its_time(uninterrupted: Finished, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def story(new_job: Callable[..., RealJob], store: Store) -> Story:
 
 def test_a_missing_secret_is_named(story: Story) -> None:
     reconciling = condition(story.waiting, ConditionType.RECONCILING)
-    assert story.waiting.phase is Phase.PENDING
+    assert story.waiting.phase is Phase.PREPARING
     assert reconciling is not None
     assert reconciling.reason == "ContainerConfig"
     assert SECRET in reconciling.message

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from real.access import Access
 
 
@@ -16,3 +19,13 @@ def schedulable(access: Access) -> list[str]:
 def first_node(access: Access) -> str:
     """Where everything lies that jobs need, so that any other can be lost."""
     return schedulable(access)[0]
+
+
+@contextmanager
+def cordoned(access: Access, node: str) -> Iterator[None]:
+    """No new pod goes there meanwhile."""
+    access.kubectl("cordon", node)
+    try:
+        yield
+    finally:
+        access.kubectl("uncordon", node)

@@ -46,6 +46,11 @@ def read_publication(storage: S3Storage, output_uri: str) -> Publication:
     pointer = OutputManifest.model_validate_json(storage.read(f"{output_uri}/manifest.json")[0])
     folder = f"{output_uri}/{pointer.manifest}".removesuffix("/manifest.json")
     manifest = Manifest.model_validate_json(storage.read(f"{folder}/manifest.json")[0])
-    head = Head.model_validate_json(storage.read(f"{run_uri(output_uri, pointer.run)}/{HEAD}")[0])
+    head = read_head(storage, output_uri, pointer.run)
     files = {file.path: storage.read(f"{folder}/{file.path}")[0] for file in manifest.files}
     return Publication(head, manifest, files)
+
+
+def read_head(storage: S3Storage, output_uri: str, run: str) -> Head:
+    """Which checkpoints of a run count. Raises NotFound before its first start."""
+    return Head.model_validate_json(storage.read(f"{run_uri(output_uri, run)}/{HEAD}")[0])

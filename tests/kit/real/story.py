@@ -44,3 +44,11 @@ def resumed(job: RealJob, attempt: int) -> tuple[int, int]:
     said = re.findall(r"resumed from step (\d+), saved under epoch (\d+)", job.log(rank_0))
     ((step, epoch),) = said
     return int(step), int(epoch)
+
+
+def gone_on(job: RealJob, attempt: int) -> tuple[int, int]:
+    """Waits until this attempt has committed a checkpoint of its own; step and epoch of the one it began with."""
+    job.in_training(attempt, within=300)
+    step, epoch = resumed(job, attempt)
+    job.in_training(attempt, beyond=step)
+    return step, epoch
