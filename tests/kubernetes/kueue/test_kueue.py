@@ -216,7 +216,7 @@ def test_a_gang_that_was_half_done_when_it_was_preempted_starts_again_whole(
 def test_after_a_crash_a_job_queues_behind_the_others_and_says_so(
     job: ClusterJob, queues: Queues, namespace: str
 ) -> None:
-    # By default Kueue may let a newcomer pass those who have waited in vain, whom it looks at only every second.
+    # With the default strategy the restarted job was once seen to pass one that had waited for longer.
     queues.cluster_queue(namespace, GANG, queueingStrategy="StrictFIFO")
     queues.local_queue(namespace, "gpus", namespace)
     create(job, fates={PREPARE: prepared(), TRAIN_2: published(attempt=2)})
