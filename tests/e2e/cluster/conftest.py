@@ -12,6 +12,7 @@ from cluster_process import Process
 from node.connections import Recording, recorded
 from node.state import State
 from real.access import Access
+from real.faults import Faults
 from real.follow import follower
 from real.job import RealJob
 from real.materials import BUCKET, make_materials, real_spec
@@ -21,6 +22,12 @@ from real.store import Store, upload
 from real.story import Finished, finish
 
 NewJob = Callable[..., RealJob]
+
+
+@pytest.fixture(scope="session")
+def own_faults(own_nodes: object | None, request: pytest.FixtureRequest) -> Faults | None:
+    """None on a cluster of others, where a test makes do with what any cluster allows."""
+    return request.getfixturevalue("faults") if own_nodes is not None else None
 
 
 @pytest.fixture(scope="session")

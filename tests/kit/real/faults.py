@@ -1,10 +1,21 @@
-"""Faults that only a cluster of one's own allows: a test that takes them is skipped on any other."""
+"""Faults that only a cluster of one's own allows, and what comes closest to them on any other."""
 
 from __future__ import annotations
 
 import signal
 from contextlib import AbstractContextManager
 from typing import Protocol
+
+from real.access import Access
+from real.release import Release
+
+_KILL_RANK = """
+import os, pathlib, signal
+for each in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    if b"finetune_trainer.train" in each.read_bytes():
+        os.kill(int(each.parent.name), signal.SIGKILL)
+"""
+"""A container's first process takes no SIGKILL from inside."""
 
 
 class Faults(Protocol):
@@ -21,3 +32,25 @@ class Faults(Protocol):
 
     def kill_container(self, namespace: str, pod: str, /, number: signal.Signals = signal.SIGKILL) -> None:
         """A signal to the first process of the pod's one container."""
+
+
+def kill_training(access: Access, namespace: str, pod: str, faults: Faults | None) -> None:
+    """SIGKILL to a training pod's container, or to its rank where the container is out of reach."""
+    if faults is not None:
+        faults.kill_container(namespace, pod)
+        return
+    access.kubectl("exec", f"--namespace={namespace}", pod, "--", "python", "-c", _KILL_RANK)
+
+
+def kill_operator(release: Release, faults: Faults | None) -> None:
+    """SIGKILL to the operator's container, or to its whole pod where the container is out of reach."""
+    pod = release.pod["metadata"]["name"]
+    if faults is not None:
+        faults.kill_container(release.namespace, pod)
+        return
+    delete_at_once(release, pod)
+
+
+def delete_at_once(release: Release, pod: str) -> None:
+    """As when its node dies: no time for last words."""
+    release.kubectl("delete", "pod", pod, "--grace-period=0", "--force")

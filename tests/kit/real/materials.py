@@ -28,13 +28,13 @@ def make_materials(folder: Path) -> Path:
 
 
 def real_spec(store: Store, output: str, **spec: Any) -> Mapping[str, Any]:
-    """Two nodes on the CPU, some 330 steps of 30 to 100 ms, a checkpoint each second; all of them are kept."""
+    """Two nodes on the CPU, some 430 steps of 30 to 100 ms, a checkpoint each second; all of them are kept."""
     tiny: dict[str, Any] = {
         "model": {"uri": f"s3://{BUCKET}/model"},
         "data": {"sources": [{"uri": f"s3://{BUCKET}/raw/*.jsonl"}]},
         "method": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": 0.1}},
         "training": {
-            "epochs": 12,
+            "epochs": 16,
             "sequenceLength": 128,
             "globalBatchSize": 2,
             "learningRate": 0.003,

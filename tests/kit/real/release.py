@@ -52,7 +52,7 @@ class Release:
 
     def uninstall(self) -> None:
         self.access.helm("uninstall", _NAME, "--ignore-not-found", "--wait", *self._here)
-        self.access.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        self.access.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", within=120)
 
     @property
     def pod(self) -> Manifest:
@@ -61,6 +61,11 @@ class Release:
         alive = [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
         newest: Manifest = max(alive, key=lambda pod: pod["metadata"]["creationTimestamp"])
         return newest
+
+    @property
+    def incarnation(self) -> tuple[str, int]:
+        """The operator's pod, and how often its container was started again."""
+        return self.pod["metadata"]["name"], self.restarts
 
     @property
     def restarts(self) -> int:

@@ -70,7 +70,7 @@ class Store:
         )
 
     def stop(self) -> None:
-        self.access.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        self.access.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", within=120)
 
     @contextmanager
     def opened(self) -> Iterator[S3Storage]:
