@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def bring(state: State, env: Mapping[str, str], say: Callable[[str], None]) -> N
     """
     store = Store.of(env)
     names = build(store, env, say)
+    started = time.monotonic()
     layout = Layout(store.folder / "layout")
     with store.locked():
         images = [layout.export(store, name) for name in names]
@@ -31,3 +33,4 @@ def bring(state: State, env: Mapping[str, str], say: Callable[[str], None]) -> N
 
         nodes.load(Folders.of(env), state, import_into)
         layout.keep(images)
+    say(f"images are on every node, {time.monotonic() - started:.0f} s after they were built")
