@@ -15,6 +15,7 @@ PREEMPTION = (
     " no new claims to deallocate, preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling."
 )
 FAST = make_job(workers={"resources": {"scratchStorageClass": "fast"}}).spec
+MAY_BE = "it may not exist, or provide none, or a quota forbids the claim"
 FIELDS = {
     "4 Insufficient nvidia.com/gpu": "spec.workers.gpusPerNode",
     "4 Insufficient cpu": "spec.workers.resources.cpu",
@@ -50,9 +51,7 @@ def test_the_field_is_that_of_what_keeps_most_nodes_away(complaint: str, field: 
 def test_a_scratch_volume_that_does_not_come_names_its_class(complaint: str, stage: Stage) -> None:
     found = unplaced(waiting(0, stage=stage), f"0/4 nodes are available: {complaint}", FAST)
     assert found.field == "spec.workers.resources.scratchStorageClass"
-    assert found.message.endswith(
-        "; no volume from StorageClass fast: it may not exist, or provide none, or a quota forbids the claim"
-    )
+    assert f": no volume from StorageClass fast: {MAY_BE}; 0/4 nodes are available: " in found.message
     assert "preemption" not in found.message
     assert "not found" not in found.message
 

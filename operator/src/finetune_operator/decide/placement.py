@@ -34,7 +34,8 @@ def unplaced(pod: PodObserved, complaint: str, spec: Spec) -> Obstacle:
     if field == _STORAGE_CLASS:
         name = spec.workers.resources.scratch_storage_class
         hint = f"no volume from StorageClass {name}: it may not exist, or provide none, or a quota forbids the claim"
-        return Obstacle(Reason.UNSCHEDULABLE, f"{message}; {hint}", field)
+        # The scheduler names no class. Its words come last, for a condition loses the end of what is too long.
+        return Obstacle(Reason.UNSCHEDULABLE, f"Pod {pod.name}: {hint}; {complaint}", field)
     if pod.stage is Stage.PREPARE:
         # Of the nodes and the resources of preparation the job says nothing.
         return Obstacle(Reason.UNSCHEDULABLE, f"{message}; what preparation asks for is in the operator's settings")
