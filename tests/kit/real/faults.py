@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from real.access import Access
+from real.access import Access, Refused
 from real.release import Release
 
-_KILL_RANK = """
+_KILL_RANK = r"""
 import os, pathlib, signal
 for each in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    if b"finetune_trainer.train" in each.read_bytes():
+    if b"-m\0finetune_trainer.train\0" in each.read_bytes():
         os.kill(int(each.parent.name), signal.SIGKILL)
 """
 """A container's first process takes no SIGKILL from inside."""
@@ -39,7 +40,8 @@ def kill_training(access: Access, namespace: str, pod: str, faults: Faults | Non
     if faults is not None:
         faults.kill_container(namespace, pod)
         return
-    access.kubectl("exec", f"--namespace={namespace}", pod, "--", "python", "-c", _KILL_RANK)
+    with contextlib.suppress(Refused):  # the container may end before what ended it
+        access.kubectl("exec", f"--namespace={namespace}", pod, "--", "python", "-c", _KILL_RANK)
 
 
 def kill_operator(release: Release, faults: Faults | None) -> None:
