@@ -8,7 +8,7 @@ import pytest
 
 from finetune_api.contract import Stage
 from finetune_api.result import Failure
-from finetune_api.status import Attempt, Cause, StageState, Status
+from finetune_api.status import Attempt, Cause, StageState, StageStatus, Status
 from finetune_operator.decide import attempts
 from finetune_operator.decide.failure import Ending
 from finetune_operator.observe import Observed
@@ -42,6 +42,14 @@ def test_the_first_attempt_starts_the_job() -> None:
         (Stage.PREPARE, StageState.RUNNING),
         (Stage.TRAIN, StageState.PENDING),
     ]
+
+
+def test_training_starts_with_its_own_first_attempt_and_not_again() -> None:
+    prepared = (StageStatus(stage=Stage.PREPARE, state=StageState.SUCCEEDED, start_time=ago(100)),)
+    pending = (*prepared, StageStatus(stage=Stage.TRAIN, state=StageState.PENDING))
+    first = attempts.begun(a_fine_tune_job(prepared_status(stages=pending)), Observed(), ago(60))
+    again = attempts.begun(a_fine_tune_job(first), Observed(), NOW)
+    assert [each.start_time for each in again.stages] == [ago(100), ago(60)]
 
 
 def test_a_later_attempt_leaves_the_start_of_the_job_where_it_was() -> None:

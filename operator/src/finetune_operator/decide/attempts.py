@@ -207,9 +207,10 @@ def _with_stage(
     stages: tuple[StageStatus, ...], stage: Stage, state: StageState, now: datetime
 ) -> tuple[StageStatus, ...]:
     known = {each.stage: each for each in stages}
-    before = known.get(stage, StageStatus(stage=stage, state=state, start_time=now))
+    before = known.get(stage, StageStatus(stage=stage, state=state))
     finished = state in (StageState.SUCCEEDED, StageState.FAILED)
-    known[stage] = before.model_copy(update={"state": state, "finish_time": now if finished else None})
+    times = {"start_time": before.start_time or now, "finish_time": now if finished else None}
+    known[stage] = before.model_copy(update={"state": state, **times})
     return tuple(
         known.get(each, StageStatus(stage=each, state=StageState.PENDING)) for each in (Stage.PREPARE, Stage.TRAIN)
     )
