@@ -143,8 +143,16 @@ def _everybody_answers(ask: Callable[[], str]) -> None:
 @each_node
 def test_a_gang_finds_every_rank_by_its_name(cluster: Access, gang: str, node: str) -> None:
     pod = _pod_of(cluster, gang, node)
-    found = [_fetch(cluster, gang, pod, f"http://gang-{rank}.gang:{PORT}") for rank in range(len(SEATS))]
-    assert found == ["gang-0", "gang-1"]
+    # A name comes moments after its pod is ready, and that it was absent is remembered for 5 s.
+    eventually(lambda: _finds_every_rank(cluster, gang, pod))
+
+
+def _finds_every_rank(cluster: Access, gang: str, pod: Manifest) -> bool:
+    try:
+        found = [_fetch(cluster, gang, pod, f"http://gang-{rank}.gang:{PORT}") for rank in range(len(SEATS))]
+    except Refused:
+        return False
+    return found == ["gang-0", "gang-1"]
 
 
 @each_node
