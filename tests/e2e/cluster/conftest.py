@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster_process import Process
-from node.connections import Recording, recorded
+from finetune_api.contract import Stage
+from node.connections import Recording, Traffic, recorded
 from node.state import State
 from real.access import Access
 from real.faults import Faults
@@ -108,7 +110,42 @@ def followed(
         process.kill()
 
 
+@dataclass(frozen=True)
+class Life:
+    """A whole life, and what can be learnt of it only before others come after it."""
+
+    finished: Finished
+    logs: Sequence[str]
+    """Of its pods, which a lost node takes along."""
+    traffic: Traffic | None
+    """None where the nodes are not ours to watch."""
+
+
 @pytest.fixture(scope="session")
-def uninterrupted(answers: RealJob, followed: Process, store: Store) -> Finished:
+def _life(answers: RealJob, followed: Process, store: Store, recording: Recording | None) -> Life:
+    finished = finish(answers, store)
+    logs = [answers.log(pod["metadata"]["name"]) for stage in Stage for pod in finished.pods[stage]]
+    if recording is None:
+        return Life(finished, logs, None)
+    pods = answers.access.client.request("GET", "/api/v1/pods")["items"]
+    return Life(finished, logs, Traffic(frozenset(recording.connections), pods))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(_life: Life) -> Finished:
     """From the first step to the last in one go, with nothing in its way."""
-    return finish(answers, store)
+    return _life.finished
+
+
+@pytest.fixture(scope="session")
+def pod_logs(_life: Life) -> Sequence[str]:
+    """Of that job."""
+    return _life.logs
+
+
+@pytest.fixture(scope="session")
+def traffic(_life: Life) -> Traffic:
+    """All connections that pods made while that job lived."""
+    if _life.traffic is None:
+        pytest.skip("needs nodes of our own, to see who connects to whom")
+    return _life.traffic

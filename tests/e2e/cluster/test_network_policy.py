@@ -11,7 +11,7 @@ import pytest
 from cluster_client import NETWORK_POLICIES
 from finetune_api.contract import PORT_PROGRESS, PORT_RENDEZVOUS
 from network_policy import Endpoint, Network
-from node.connections import Connection, Recording
+from node.connections import Connection, Traffic
 from real.access import Access
 from real.release import Release
 from real.store import PORT as PORT_STORE
@@ -22,23 +22,14 @@ pytestmark = pytest.mark.tier("node")
 
 
 @pytest.fixture(scope="module")
-def endpoints(cluster: Access) -> dict[str, Endpoint]:
-    """Every pod by its address. An address is given out again only when all others have been."""
-    pods = cluster.client.request("GET", "/api/v1/pods")["items"]
-    return {
+def made(uninterrupted: Finished, traffic: Traffic) -> list[tuple[Endpoint, Endpoint, Connection]]:
+    """All connections from and to the pods of one whole job."""
+    # An address is given out again only when all others have been.
+    endpoints = {
         ip: Endpoint(ip=ip, namespace=pod["metadata"]["namespace"], labels=pod["metadata"].get("labels", {}))
-        for pod in pods
+        for pod in traffic.pods
         if (ip := pod["status"].get("podIP"))
     }
-
-
-@pytest.fixture(scope="module")
-def made(
-    uninterrupted: Finished, recording: Recording | None, endpoints: dict[str, Endpoint]
-) -> list[tuple[Endpoint, Endpoint, Connection]]:
-    """All connections from and to the pods of one whole job."""
-    if recording is None:
-        pytest.skip("needs nodes of our own, to see who connects to whom")
     own = {ip for ip, each in endpoints.items() if each.namespace == uninterrupted.job.namespace}
 
     def at(ip: str) -> Endpoint:
@@ -46,7 +37,7 @@ def made(
 
     return [
         (at(each.source), at(each.destination), each)
-        for each in recording.connections
+        for each in traffic.connections
         if {each.source, each.destination} & own
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 import pytest
 
@@ -31,10 +32,8 @@ def test_the_key_stands_in_its_secret_and_in_no_other_object(uninterrupted: Fini
     assert forms[1] in job.kubectl("get", "secret", SECRET, "--output=yaml")
 
 
-def test_the_key_stands_in_no_log(uninterrupted: Finished, operator_release: Release, forms: list[str]) -> None:
-    job = uninterrupted.job
-    logs = [job.log(pod["metadata"]["name"]) for stage in Stage for pod in uninterrupted.pods[stage]]
-    logs.append(operator_release.kubectl("logs", "deployment/finetune-operator"))
+def test_the_key_stands_in_no_log(pod_logs: Sequence[str], operator_release: Release, forms: list[str]) -> None:
+    logs = [*pod_logs, operator_release.kubectl("logs", "deployment/finetune-operator")]
 
     assert all(logs)
     assert [form for form in forms for log in logs if form in log] == []

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster_process import Process
 from node.state import State
@@ -47,6 +48,14 @@ class Recording:
     @property
     def connections(self) -> set[Connection]:
         return {each for log in self.logs for each in connections_in(iter(log.read_text().splitlines()))}
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What was recorded until some moment, and all the cluster's pods at that moment, whose addresses explain it."""
+
+    connections: frozenset[Connection]
+    pods: Sequence[dict[str, Any]]
 
 
 @contextmanager
