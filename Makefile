@@ -12,7 +12,8 @@ quickstart: install ## Fine-tune a small real Mistral on this machine, no cluste
 	$(RUN) python crds/examples/quickstart.py
 	$(RUN) finetune run crds/examples/quickstart.yaml
 
-check: install quick test ## Every check, and every test that needs no root
+check: ## Every check, and every test that needs no root
+	$(MAKE) --no-print-directory --jobs=2 quick test
 
 quick: install ## What pre-commit runs: format, lint, types, boundaries, drift
 	$(RUN) ruff format --check .
