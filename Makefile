@@ -24,7 +24,7 @@ quick: install ## What pre-commit runs: format, lint, types, boundaries, drift
 
 test: install ## Tests that need no root; Kubernetes and S3 server are built beside them when they are not there yet
 	$(RUN) python tests/kit/binaries.py build & \
-	$(RUN) pytest --numprocesses=2 --no-loadscope-reorder; status=$$?; wait; exit $$status
+	$(RUN) pytest --numprocesses=3 --no-loadscope-reorder; status=$$?; wait; exit $$status
 
 e2e: install ## As root: chart, queue and whole jobs on a real cluster of two nodes, with both images
 	$(RUN) python tests/kit/binaries.py build --nodes
