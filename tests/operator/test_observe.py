@@ -322,7 +322,7 @@ async def test_one_look_holds_our_children_and_no_one_elses() -> None:
         ChildObserved(
             ref=Ref(kind, "ml", "triage-5f0c1-train-2"), uid="uid-of-triage-5f0c1-train-2", deletion_time=None
         )
-        for kind in (Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
+        for kind in (Kind.SERVICE, Kind.CONFIG_MAP, Kind.NETWORK_POLICY)
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import kopf
 
 from finetune_api.contract import LABEL_JOB
-from finetune_operator.apply import Body, ClusterError, Kind, Ref
+from finetune_operator.apply import CHILDREN, Body, ClusterError, Kind, Ref
 from finetune_operator.apply.kube import Connection
 from finetune_operator.listing import WATCHED
 from finetune_operator.shown import Entry, Shown, Writer
@@ -113,8 +113,9 @@ def registry(
             _enqueue_owner(event["object"], enqueue)
 
     # One that somebody deleted comes back at once: without its NetworkPolicy a gang lies open until the next look.
-    for kind in (Kind.JOB, Kind.SERVICE, Kind.CONFIG_MAP, Kind.NETWORK_POLICY):
-        look_at_owner_after(kind)
+    for kind in CHILDREN:
+        if kind is not Kind.POD:
+            look_at_owner_after(kind)
 
     @kopf.on.event(*_resource(Kind.POD), registry=handlers)
     async def pod(event: kopf.RawEvent, **_: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from finetune_api.contract import LABEL_UID
 from finetune_api.job import FineTuneJob
 from finetune_api.status import Attempt
-from finetune_operator.apply import Cluster, Kind, Ref
+from finetune_operator.apply import CHILDREN, Cluster, Kind, Ref
 from finetune_operator.observe import ChildObserved, Heard, JobObserved, Observed, PodObserved
 from finetune_operator.observe.bodies import AnyBody, JobBody, Origin, PodBody, origin_of
 from finetune_operator.observe.jobs import job_from
@@ -15,7 +15,7 @@ from finetune_operator.observe.memory import Memory
 from finetune_operator.observe.pods import pod_from
 from finetune_operator.observe.workloads import workloads_of
 
-_OTHERS = (Kind.CONFIG_MAP, Kind.SERVICE, Kind.NETWORK_POLICY)
+_OTHERS = tuple(kind for kind in CHILDREN if kind not in (Kind.JOB, Kind.POD))
 
 
 async def observe(job: FineTuneJob, cluster: Cluster, memory: Memory, *, kueue: bool = False) -> Observed:
