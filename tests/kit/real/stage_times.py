@@ -49,7 +49,7 @@ def spans(versions: Sequence[Status], pods: dict[Stage, Sequence[Manifest]]) -> 
     prepare, train = (_only(last.attempts, stage) for stage in Stage)
     preparing, training = (_Pods.of(pods[stage]) for stage in Stage)
     steps = [
-        status.progress_time
+        status.progress_time.replace(microsecond=0)  # kubelet cuts its own times so
         for status in versions
         if status.progress and status.progress_time and status.progress.activity is Activity.TRAINING
     ]
