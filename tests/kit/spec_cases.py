@@ -132,6 +132,11 @@ _RULES = (
         "spec.task.instruction.promptField",
     ),
     Case(
+        "what a prompt is about without prompt",
+        {"task": {"instruction": {"inputField": "i"}}},
+        "spec.task.instruction.inputField",
+    ),
+    Case(
         "two shapes of a row",
         {"task": {"instruction": {"messagesField": "m", "promptField": "q", "completionField": "a"}}},
         "spec.task.instruction.messagesField",
@@ -296,6 +301,20 @@ GOOD = (
     Case("a completion task", {"task": {"type": "Completion", "completion": {"textField": "body"}}}),
     Case("a completion task without member", {"task": {"type": "Completion"}}),
     Case("prompt and answer", {"task": {"instruction": {"promptField": "q", "completionField": "a"}}}),
+    Case(
+        "a prompt, what it is about, and a system prompt",
+        {
+            "task": {
+                "instruction": {
+                    "promptField": "q",
+                    "inputField": "i",
+                    "systemField": "s",
+                    "completionField": "a",
+                }
+            }
+        },
+    ),
+    Case("paragraphs", {"data": {"sources": [{"uri": "s3://raw/*.txt", "textDocument": "Paragraph"}]}}),
     Case("no test rows", {"data": {"split": {"trainPercent": 90, "testPercent": 0}}}),
     Case("all rows to train on", {"data": {"split": {"trainPercent": 100, "validationPercent": 0, "testPercent": 0}}}),
     Case("as much warm-up as steps", {"training": {"maxSteps": 10, "warmupSteps": 10}}),

@@ -40,7 +40,49 @@ def test_each_task_of_the_spec_is_registered() -> None:
         ({"instruction": "do", "input": "", "output": "a"}, turns("user:do", "assistant:a")),
         ({"instruction": "do", "input": None, "output": "a"}, turns("user:do", "assistant:a")),
         ({"instruction": "do", "input": "this", "output": "a"}, turns("user:do\n\nthis", "assistant:a")),
+        (
+            {"instruction": "do", "input": "this", "output": "a", "system": "s"},
+            turns("system:s", "user:do\n\nthis", "assistant:a"),
+        ),
+        (
+            {"instruction": "do", "output": "a", "history": [["q", "r"]], "system": None},
+            turns("user:q", "assistant:r", "user:do", "assistant:a"),
+        ),
         ({**conversation("q", "a"), "prompt": "x", "completion": "y"}, turns("user:q", "assistant:a")),
+        ({**conversation("q", "a"), "tools": None, "system": "of a machine"}, turns("user:q", "assistant:a")),
+        ({"prompt": "q", "completion": "a", "messages": None}, turns("user:q", "assistant:a")),
+        (
+            {
+                "messages": [
+                    {"role": "developer", "content": "s", "tool_calls": None},
+                    {"role": "user", "content": [{"type": "text", "text": "q"}]},
+                    {"role": "assistant", "content": "a", "tool_calls": [], "weight": 1},
+                ]
+            },
+            turns("system:s", "user:q", "assistant:a"),
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "system": "s"},
+            turns("system:s", "user:q", "assistant:a"),
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "system", "value": "s"},
+                    {"from": "user", "value": "q"},
+                    {"from": "model", "value": "a"},
+                ]
+            },
+            turns("system:s", "user:q", "assistant:a"),
+        ),
+        ({"conversations": conversation("q", "a")["messages"]}, turns("user:q", "assistant:a")),
+        (
+            {
+                "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
+                "completion": [{"role": "assistant", "content": "a"}],
+            },
+            turns("system:s", "user:q", "assistant:a"),
+        ),
     ],
 )
 def test_the_shape_of_a_row_is_detected(row: dict[str, Any], expected: Messages) -> None:
@@ -52,6 +94,9 @@ def test_names_in_the_spec_win_over_detection() -> None:
     pair = Instruction(InstructionTask(prompt_field="q", completion_field="a"))
     chat = Instruction(InstructionTask(messages_field="chat"))
     assert pair.parse(row) == turns("user:Q", "assistant:A")
+    more = Instruction(InstructionTask(prompt_field="q", completion_field="a", input_field="m", system_field="s"))
+    assert more.parse({**row, "m": "M", "s": "S"}) == turns("system:S", "user:Q\n\nM", "assistant:A")
+    assert more.parse({**row, "m": None, "s": ""}) == turns("user:Q", "assistant:A")
     assert chat.parse(row) == turns("user:x", "assistant:y")
 
 
@@ -62,6 +107,13 @@ def test_names_in_the_spec_win_over_detection() -> None:
         (InstructionTask(messages_field="chat"), {"q": "q"}, "spec.task.instruction.messagesField"),
         (InstructionTask(prompt_field="q", completion_field="a"), {"a": "a"}, "spec.task.instruction.promptField"),
         (InstructionTask(prompt_field="q", completion_field="a"), {"q": "q"}, "spec.task.instruction.completionField"),
+        (InstructionTask(system_field="s"), {"prompt": "q", "completion": "a"}, "spec.task.instruction.systemField"),
+        (
+            InstructionTask(prompt_field="q", completion_field="a", input_field="m"),
+            {"q": "q", "a": "a"},
+            "spec.task.instruction.inputField",
+        ),
+        (InstructionTask(), {"text": "t", "label": "l"}, "spec.task.instruction"),
     ],
 )
 def test_a_row_without_a_mapped_field_names_what_maps_it(
@@ -88,9 +140,55 @@ def test_a_row_without_a_mapped_field_names_what_maps_it(
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
-            "messages[0].content",
-            "messages[0].content is a list, not text",
+            "messages[0].content[0].text",
+            "messages[0].content[0].text is null, not text",
         ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 2}]},
+            "messages[0].content",
+            "messages[0].content is a list of 2 parts; it may be one part of text",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "…"}}]}]},
+            "messages[0].content[0]",
+            "messages[0].content[0] is no text, and only text can be trained on",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+            "messages[0].tool_calls",
+            "messages[0] has tool_calls; tools cannot be trained on yet",
+        ),
+        (
+            {"messages": [{"role": "tool", "content": "4", "tool_call_id": "1"}]},
+            "messages[0].role",
+            "messages[0] is of a tool; tools cannot be trained on yet",
+        ),
+        (
+            {"conversations": [{"from": "observation", "value": "4"}]},
+            "conversations[0].from",
+            "conversations[0] is of a tool; tools cannot be trained on yet",
+        ),
+        (
+            {**conversation("q", "a"), "tools": [{"type": "function"}]},
+            "tools",
+            "the row has tools; tools cannot be trained on yet",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "a", "weight": 0}]},
+            "messages[0].weight",
+            "messages[0] has a weight other than 1: every answer is trained alike",
+        ),
+        (
+            {"prompt": conversation("q", "a")["messages"], "completion": conversation("q")["messages"]},
+            "prompt",
+            "prompt holds an answer, which would be trained too; put both into messages",
+        ),
+        (
+            {"conversations": [{"from": "system", "value": "s"}], "system": "t"},
+            "system",
+            "system and the first message are both a system prompt",
+        ),
+        ({"instruction": "do", "output": "a", "history": ["q"]}, "history", "history is no list of pairs"),
     ],
 )
 def test_a_malformed_row_is_invalid_with_its_field(row: dict[str, Any], field: str, reason: str) -> None:

@@ -51,6 +51,10 @@ class InstructionTask(Model):
     """Field that holds the prompt; needs `completionField`."""
     completion_field: FieldName | None = None
     """Field that holds the answer; needs `promptField`."""
+    input_field: FieldName | None = None
+    """Field that holds what the prompt is about, put under it where it is not empty; needs `promptField`."""
+    system_field: FieldName | None = None
+    """Field that holds the system prompt, empty where a row has none; absent: `system` of Alpaca and ShareGPT rows."""
 
     rules = (
         Rule(
@@ -64,6 +68,12 @@ class InstructionTask(Model):
             message="is needed with promptField",
             holds=lambda task: task.completion_field is not None or task.prompt_field is None,
             field="completionField",
+        ),
+        Rule(
+            cel="has(self.promptField) || !has(self.inputField)",
+            message="is only for rows with promptField",
+            holds=lambda task: task.prompt_field is not None or task.input_field is None,
+            field="inputField",
         ),
         Rule(
             cel="!has(self.messagesField) || !(has(self.promptField) || has(self.completionField))",
@@ -94,11 +104,18 @@ class Task(Model):
     rules = union({TaskType.INSTRUCTION: "instruction", TaskType.COMPLETION: "completion"})
 
 
+class TextDocument(StrEnum):
+    FILE = "File"
+    PARAGRAPH = "Paragraph"
+
+
 class Source(Model):
-    """Raw rows."""
+    """Raw rows. A name's end says the format: jsonl, ndjson, json, csv, tsv, parquet, arrow or txt; also gz or zst."""
 
     uri: InputUri
     """One object or a glob of `*` and `**`: `s3://bucket/prefix/*.jsonl`; with `finetune run` also `file:///path`."""
+    text_document: TextDocument | None = None
+    """What of a .txt file is one row: the File, or each Paragraph between blank lines. Absent: File."""
 
 
 class Cleaning(Model):

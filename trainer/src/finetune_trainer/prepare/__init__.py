@@ -70,7 +70,9 @@ def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Reci
     tokenizer = load_tokenizer(storage, model, local / "tokenizer")
     objects = find_objects(storage, spec.data.sources)
     with blame("spec.data.sources"):
-        digest = plan.data_digest(spec, fingerprints(storage, objects), model.tokenizer_digest)
+        prints = fingerprints(storage, [raw.stored for raw in objects])
+        sources = {raw.uri: f"{prints[raw.uri]}:{raw.text_document}" for raw in objects}
+        digest = plan.data_digest(spec, sources, model.tokenizer_digest)
     return Recipe(digest=digest, spec=spec, objects=objects, task=task_for(spec.task), tokenizer=tokenizer)
 
 

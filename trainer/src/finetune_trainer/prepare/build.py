@@ -18,13 +18,13 @@ from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.dedup import first_occurrences
 from finetune_trainer.prepare.encode import SplitWriter, TooLong, encode_row
 from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
-from finetune_trainer.prepare.read import place
+from finetune_trainer.prepare.read import RawObject, place
 from finetune_trainer.prepare.report import write_report
 from finetune_trainer.prepare.scan import Spill, Tally, scan
 from finetune_trainer.prepare.split import assign
 from finetune_trainer.prepare.validate import check_rows
 from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, row_id
-from finetune_trainer.storage import PreconditionFailed, Storage, StoredObject
+from finetune_trainer.storage import PreconditionFailed, Storage
 from finetune_trainer.tasks import Task
 from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
 from finetune_trainer.verified import files_under
@@ -36,14 +36,14 @@ class Recipe:
 
     digest: str
     spec: Spec
-    objects: tuple[StoredObject, ...]
+    objects: tuple[RawObject, ...]
     task: Task
     tokenizer: ChatTokenizer
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Uris of the objects, in the order of row ids."""
-        return tuple(stored.uri for stored in self.objects)
+        return tuple(raw.uri for raw in self.objects)
 
 
 def build(
@@ -100,7 +100,8 @@ def _scan(
     spill_folder: Path,
     progressed: Callable[[Activity, int], None],
 ) -> Spill:
-    stored = recipe.objects[number]
+    raw = recipe.objects[number]
+    stored = raw.stored
     # The digest says what stood there when it was listed. The next attempt lists anew.
     changed = StageFailed(ExitCode.RETRY, "DataChanged", f"{stored.uri} changed while it was read")
     try:
@@ -108,7 +109,7 @@ def _scan(
             spill = scan(
                 stream,
                 source=number,
-                name=stored.uri,
+                raw=raw,
                 task=recipe.task,
                 data=recipe.spec.data,
                 ledger=ledger,

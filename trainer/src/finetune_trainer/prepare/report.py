@@ -31,6 +31,10 @@ class PreparationReport(Model):
     rejected: dict[str, int]
     """Rows by kind; each with its reason in rejected.jsonl."""
     removed: dict[str, int]
+    shapes: dict[str, int]
+    """Rows that could be read, by what they look like."""
+    encodings: dict[str, int]
+    """Files of text, by how they are written."""
     repairs: dict[str, tuple[Example, ...]]
     """The first texts that each repair changed."""
 
@@ -44,6 +48,8 @@ def write_report(
         splits=dict(contents),
         rejected={kind.value: rows for kind, rows in ledger.rejected.items()},
         removed={kind.value: rows for kind, rows in ledger.removed.items()},
+        shapes={shape.value: rows for shape, rows in tally.shapes.items()},
+        encodings={encoding.value: files for encoding, files in tally.encodings.items()},
         repairs={
             str(repair.name).lower(): tuple(
                 Example(before=before[:_EXAMPLE_CHARACTERS], after=after[:_EXAMPLE_CHARACTERS])

@@ -16,10 +16,11 @@ from finetune_api.spec import Data
 from finetune_trainer.prepare.clean import Repair, clean_messages, clean_text, wanted
 from finetune_trainer.prepare.dedup import KEY_BYTES, content_key
 from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
-from finetune_trainer.prepare.read import BadLine, RawRow, read_rows
+from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
 from finetune_trainer.prepare.split import group_key
 from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
+from finetune_trainer.tasks.shapes import Shape
 from finetune_trainer.tokenizers import Message
 
 BATCH_ROWS: Final = 1024
@@ -37,6 +38,8 @@ _SPILL_SCHEMA = pa.schema(
 )
 _EXAMPLES = 3
 _FIELD_NAMES = 20
+_NAME_CHARACTERS = 64
+"""A longer one is no name but data, as where a table has no header, and stays out of messages."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,19 @@ class Tally:
     """What is counted over all objects."""
 
     rows: int = 0
-    """Lines that are not blank."""
+    """Rows of any kind; blank lines are none."""
     parsed: int = 0
-    """Those that hold a JSON object."""
+    """Those that can be read."""
     grouped: int = 0
     """Those of them that have the field of `spec.data.split.groupBy`."""
     absent: Counter[str] = field(default_factory=Counter)
     """Rows that do not have the field which this field of the spec maps."""
     field_names: set[str] = field(default_factory=set)
     """The first names that were met."""
+    shapes: Counter[Shape] = field(default_factory=Counter)
+    """Rows that could be read, by what they look like."""
+    encodings: Counter[Encoding] = field(default_factory=Counter)
+    """Files of text, by how they are written."""
     examples: dict[Repair, list[tuple[str, str]]] = field(default_factory=dict)
     """Texts before and after, for the report."""
 
@@ -95,7 +102,7 @@ def scan(
     stream: BinaryIO,
     *,
     source: int,
-    name: str,
+    raw: RawObject,
     task: Task,
     data: Data,
     ledger: Ledger,
@@ -107,12 +114,15 @@ def scan(
     columns: list[pa.RecordBatch] = []
     repairs = wanted(data.cleaning)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _SPILL_SCHEMA) as writer:
-        rows = read_rows(stream, name)
+        notes = Notes()
+        rows = read_rows(stream, raw, scratch=path.parent, notes=notes)
         for good in _batched(_good_rows(rows, source, task, data.split.group_by, repairs, ledger, tally)):
             batch = _to_arrow(good)
             writer.write_batch(batch)
             columns.append(batch.select(["line", "repairs", "content_key", "split_key"]))
             progressed(tally.rows)
+    if notes.encoding is not None:
+        tally.encodings[notes.encoding] += 1
     table = pa.Table.from_batches(columns, columns[0].schema if columns else _SPILL_SCHEMA).combine_chunks()
     return Spill(
         path=path,
@@ -138,10 +148,11 @@ def _good_rows(
             ledger.reject(source, row.line, Rejection.UNREADABLE, row.reason)
             continue
         tally.parsed += 1
+        tally.shapes[task.shape(row.fields)] += 1
         group = row.fields.get(group_by) if group_by else None
         tally.grouped += group is not None
         if len(tally.field_names) < _FIELD_NAMES:
-            tally.field_names.update(row.fields)
+            tally.field_names.update(name for name in row.fields if len(name) <= _NAME_CHARACTERS)
         try:
             raw = task.parse(row.fields)
             messages, done = clean_messages(raw, repairs)

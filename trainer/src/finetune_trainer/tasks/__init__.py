@@ -8,11 +8,15 @@ from typing import Final, Protocol
 from finetune_api import spec
 from finetune_trainer.tasks import completion, instruction
 from finetune_trainer.tasks.rows import Document, Messages
+from finetune_trainer.tasks.shapes import Shape
 from finetune_trainer.tokenizers import ChatTokenizer
 
 
 class Task(Protocol):
     """Torch-free. The loss is uniform: negative log-likelihood of the trained tokens of each document."""
+
+    def shape(self, fields: Mapping[str, object]) -> Shape:
+        """What a raw row looks like, for the report."""
 
     def parse(self, fields: Mapping[str, object]) -> Messages:
         """Find the texts of a raw row. Raises InvalidRow."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from finetune_api.spec import CompletionTask
-from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, text_field
+from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, field_of, text_of
+from finetune_trainer.tasks.shapes import Shape, detect
 from finetune_trainer.tokenizers import ChatTokenizer, Message
 
 
@@ -15,8 +16,12 @@ class Completion:
     def __init__(self, settings: CompletionTask) -> None:
         self._settings = settings
 
+    def shape(self, fields: Mapping[str, object]) -> Shape:
+        return Shape.TEXT if self._settings.text_field != "text" else detect(fields)
+
     def parse(self, fields: Mapping[str, object]) -> Messages:
-        text = text_field(fields, self._settings.text_field, mapped_by="spec.task.completion.textField")
+        name = self._settings.text_field
+        text = text_of(field_of(fields, name, mapped_by="spec.task.completion.textField"), name)
         return (Message("text", text),)
 
     def check(self, messages: Messages) -> None:

@@ -5,32 +5,71 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from finetune_api.spec import InstructionTask
-from finetune_trainer.tasks.rows import Document, InvalidRow, Messages, text_field, text_of
-from finetune_trainer.tokenizers import ChatTokenizer, Message
+from finetune_trainer.tasks.rows import Document, InvalidRow, Messages, field_of, text_of
+from finetune_trainer.tasks.shapes import (
+    Shape,
+    conversation,
+    detect,
+    pair,
+    refuse_tools,
+    with_history,
+    with_material,
+    with_system,
+)
+from finetune_trainer.tokenizers import ChatTokenizer
 
 _TASK = "spec.task.instruction"
-_ROLES = ("system", "user", "assistant")
 
 
 class Instruction:
-    """The row's shape is the one that the spec maps, else the first of `messages`, prompt and completion, Alpaca."""
+    """The row's shape is the one that the spec maps, else the one that its fields tell."""
 
     def __init__(self, settings: InstructionTask) -> None:
         self._settings = settings
 
+    def shape(self, fields: Mapping[str, object]) -> Shape:
+        if self._settings.messages_field is not None:
+            return Shape.MESSAGES
+        return Shape.PAIR if self._settings.prompt_field is not None else detect(fields)
+
     def parse(self, fields: Mapping[str, object]) -> Messages:
+        shape, name = self.shape(fields), self._settings.system_field
+        messages = self._turns(shape, fields)
+        if name is not None:
+            return with_system(messages, field_of(fields, name, mapped_by=f"{_TASK}.systemField"), name)
+        if shape in (Shape.ALPACA, Shape.CONVERSATIONS):
+            return with_system(messages, fields.get("system"), "system")
+        return messages
+
+    def _turns(self, shape: Shape, fields: Mapping[str, object]) -> Messages:
         settings = self._settings
-        if settings.messages_field is not None:
-            return _conversation(fields, settings.messages_field)
-        if settings.prompt_field is not None and settings.completion_field is not None:
-            return _pair(fields, settings.prompt_field, settings.completion_field)
-        if "messages" in fields:
-            return _conversation(fields, "messages")
-        if "prompt" in fields and "completion" in fields:
-            return _pair(fields, "prompt", "completion")
-        if "instruction" in fields and "output" in fields:
-            return _alpaca(fields)
-        raise InvalidRow("has no known shape (messages; prompt and completion; instruction and output)", absent=_TASK)
+        match shape:
+            case Shape.MESSAGES:
+                name = settings.messages_field or "messages"
+                field_of(fields, name, mapped_by=f"{_TASK}.messagesField")
+                return conversation(fields, name)
+            case Shape.CONVERSATIONS:
+                return conversation(fields, "conversations")
+            case Shape.PAIR:
+                return self._pair(fields, settings.prompt_field or "prompt", settings.completion_field or "completion")
+            case Shape.ALPACA:
+                prompt = with_material(text_of(fields["instruction"], "instruction"), fields.get("input"), "input")
+                answer = text_of(fields["output"], "output")
+                return with_history(pair(prompt, answer, "instruction", "output"), fields.get("history"), "history")
+            case Shape.LABELLED | Shape.TEXT:
+                raise InvalidRow(f"is {shape}: neither a conversation nor a prompt and its answer", absent=_TASK)
+        raise InvalidRow(
+            "has no known shape (messages; conversations; prompt and completion; instruction and output)", absent=_TASK
+        )
+
+    def _pair(self, fields: Mapping[str, object], prompt_name: str, completion_name: str) -> Messages:
+        prompt = field_of(fields, prompt_name, mapped_by=f"{_TASK}.promptField")
+        completion = field_of(fields, completion_name, mapped_by=f"{_TASK}.completionField")
+        refuse_tools(fields, "the row")
+        if (name := self._settings.input_field) is not None:
+            material = field_of(fields, name, mapped_by=f"{_TASK}.inputField")
+            prompt = with_material(text_of(prompt, prompt_name), material, name)
+        return pair(prompt, completion, prompt_name, completion_name)
 
     def check(self, messages: Messages) -> None:
         expected = "user"
@@ -54,35 +93,3 @@ class Instruction:
             Document(document, prompt=messages[answer - 1].content, answer=messages[answer].content)
             for document, answer in zip(encoded, answers[-len(encoded) :], strict=True)
         ]
-
-
-def _pair(fields: Mapping[str, object], prompt: str, completion: str) -> Messages:
-    return (
-        Message("user", text_field(fields, prompt, mapped_by=f"{_TASK}.promptField")),
-        Message("assistant", text_field(fields, completion, mapped_by=f"{_TASK}.completionField")),
-    )
-
-
-def _alpaca(fields: Mapping[str, object]) -> Messages:
-    instruction = text_of(fields["instruction"], "instruction")
-    material = text_of(fields.get("input") or "", "input")
-    prompt = f"{instruction}\n\n{material}" if material.strip() else instruction
-    return (Message("user", prompt), Message("assistant", text_of(fields["output"], "output")))
-
-
-def _conversation(fields: Mapping[str, object], name: str) -> Messages:
-    if name not in fields:
-        raise InvalidRow(f"has no field {name!r}", field=name, absent=f"{_TASK}.messagesField")
-    turns = fields[name]
-    if not isinstance(turns, list) or not turns:
-        raise InvalidRow(f"{name} is no list of messages", field=name)
-    return tuple(_message(turn, f"{name}[{index}]") for index, turn in enumerate(turns))
-
-
-def _message(turn: object, place: str) -> Message:
-    if not isinstance(turn, dict) or "role" not in turn or "content" not in turn:
-        raise InvalidRow(f"{place} has no role and content", field=place)
-    role = text_of(turn["role"], f"{place}.role")
-    if role not in _ROLES:
-        raise InvalidRow(f"{place} has the unknown role {role[:40]!r}", field=f"{place}.role")
-    return Message(role, text_of(turn["content"], f"{place}.content"))

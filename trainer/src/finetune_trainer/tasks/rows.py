@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from finetune_trainer.tokenizers import Encoded, Message
 
 Messages = tuple[Message, ...]
+
+_KINDS: Final = {
+    type(None): "null",
+    dict: "an object",
+    list: "a list",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+}
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,11 @@ class EmptyRow(Exception):
     """There is nothing to learn: the row is listed as removed, and never a failure."""
 
 
-def text_field(fields: Mapping[str, object], name: str, *, mapped_by: str) -> str:
-    """The text in `name`. Raises InvalidRow."""
+def field_of(fields: Mapping[str, object], name: str, *, mapped_by: str) -> object:
+    """What stands in `name`. Raises InvalidRow."""
     if name not in fields:
         raise InvalidRow(f"has no field {name!r}", field=name, absent=mapped_by)
-    return text_of(fields[name], name)
+    return fields[name]
 
 
 def text_of(value: object, field: str) -> str:
@@ -54,5 +64,4 @@ def text_of(value: object, field: str) -> str:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
-    return names.get(type(value), "null")
+    return _KINDS.get(type(value), type(value).__name__)
