@@ -11,6 +11,7 @@ from finetune_api.model import Model
 from finetune_api.mutability import Mutability
 from finetune_api.rules import Rule, union
 from finetune_api.strings import (
+    BoilerplateLine,
     Bytes,
     Cores,
     Endpoint,
@@ -18,6 +19,7 @@ from finetune_api.strings import (
     Image,
     InputUri,
     LabelValue,
+    LanguageCode,
     ModuleName,
     Name,
     NodeLabels,
@@ -118,17 +120,53 @@ class Source(Model):
     """What of a .txt file is one row: the File, or each Paragraph between blank lines. Absent: File."""
 
 
+class PersonalData(StrEnum):
+    EMAIL = "Email"
+    PHONE = "Phone"
+    IBAN = "Iban"
+    CARD = "Card"
+    KEY = "Key"
+
+
 class Cleaning(Model):
-    """Repairs, all on by default. Each changes only what its detector found: clean rows come out byte for byte."""
+    """Repairs, on by default: each changes only what its detector found. Rewrites and filters, off by default."""
 
     byte_order_marks: bool = True
     """Remove U+FEFF at the start of a text."""
     control_characters: bool = True
-    """Remove C0 controls other than tab and newline, and DEL."""
+    """Remove terminal sequences, C0 controls other than tab and newline, and DEL; form feeds stay in code."""
+    empty_texts: bool = True
+    """A text without a visible character counts as empty, and an empty system message is left out."""
+    html: bool = True
+    """A text that is rich text in HTML as a whole becomes Markdown; HTML source, and rows about markup, stay."""
+    html_entities: bool = True
+    """Entities become characters in texts without tags; code, and rows about markup, stay."""
+    invisible_characters: bool = True
+    """Remove zero-width and bidi characters, except where a script, an emoji or right-to-left text needs them."""
     line_endings: bool = True
     """CRLF and CR become LF."""
+    mojibake: bool = True
+    """Decode what a wrong encoding broke, once or twice; code, and rows about encodings, stay."""
+    runaway_spaces: bool = True
+    """In prose: three or more blanks within a long line become one, three or more blank lines become one."""
     trailing_blanks: bool = True
-    """Remove blanks at line ends and blank lines at both ends of a text."""
+    """In prose: remove blanks at line ends and blank lines at both ends; line breaks of Markdown stay."""
+    boilerplate_lines: Annotated[tuple[BoilerplateLine, ...], Field(max_length=256)] = ()
+    """Remove lines that equal one of these, apart from outer blanks."""
+    personal_data: Annotated[tuple[PersonalData, ...], Field(max_length=5)] = ()
+    """Mask these as [EMAIL], [PHONE] (with a leading +), [IBAN] and [CARD] (valid check digits), [KEY]."""
+    tags: bool = False
+    """Remove every HTML tag, script and style. It breaks code."""
+    unicode_composition: bool = False
+    """Normalise to NFC. It changes Hindi, Hebrew and Korean text."""
+    whitespace: bool = False
+    """One blank for every run of blanks, one blank line at most. It breaks code and tables."""
+    languages: Annotated[tuple[LanguageCode, ...], Field(max_length=64)] = ()
+    """Keep only rows in these languages (ISO 639-1); those too short to tell stay. Empty: all."""
+    min_characters: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Remove rows whose texts are shorter together."""
+    max_characters: Annotated[int, Field(ge=1, le=16_777_216)] | None = None
+    """Remove rows whose texts are longer together; absent: no limit."""
 
 
 class Deduplication(StrEnum):

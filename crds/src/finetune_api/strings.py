@@ -49,6 +49,13 @@ QueueName = Annotated[str, StringConstraints(max_length=63), matching(_DNS_NAME,
 """A name that becomes the value of a label, which is shorter."""
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """Of a field in a row of raw data."""
+BoilerplateLine = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+"""A whole line of text."""
+LanguageCode = Annotated[
+    str,
+    StringConstraints(max_length=2),
+    matching("[a-z]{2}", "must be a language's two letters in ISO 639-1, such as en"),
+]
 ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=32)]
 """Of a layer, as in `q_proj`."""
 Cores = Annotated[

@@ -114,8 +114,9 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
     assert report["summary"] == data.to_json()
     assert report["rejected"] == {"Invalid": 1, "Unreadable": 1, "TooLong": 1}
     assert report["removed"] == {"Duplicate": 2}
-    assert report["repairs"]["line_endings"] == [{"before": "Say\r\nhello\x00", "after": "Say\nhello"}]
-    assert sorted(report["repairs"]) == ["byte_order_marks", "control_characters", "line_endings", "trailing_blanks"]
+    example = {"before": "Say\r\nhello\x00", "after": "Say\nhello"}
+    assert report["cleaning"]["lineEndings"] == {"rows": 1, "examples": [example]}
+    assert sorted(report["cleaning"]) == ["byteOrderMarks", "controlCharacters", "lineEndings", "trailingBlanks"]
     places = places_of(prepared, tmp_path / "fetched")
     assert sum(map(len, places.values())) == 101
     assert not places["train"] & places["test"]

@@ -33,6 +33,8 @@ class Removal(StrEnum):
 
     EMPTY = "Empty"
     DUPLICATE = "Duplicate"
+    FILTERED = "Filtered"
+    """`spec.data.cleaning` leaves it out: its length, or its language."""
 
 
 class Ledger:
@@ -63,10 +65,12 @@ class Ledger:
             self.places.append(place(uri, line))
         _write(self._rejected_file, source=uri, line=line, kind=kind, field=field, reason=reason)
 
-    def remove(self, source: int, line: int, kind: Removal, *, kept: str | None = None) -> None:
+    def remove(
+        self, source: int, line: int, kind: Removal, *, kept: str | None = None, reason: str | None = None
+    ) -> None:
         """The row is not needed; `kept` is the place of the one that stands for it."""
         self.removed[kind] += 1
-        _write(self._removed_file, source=self._sources[source], line=line, kind=kind, kept=kept)
+        _write(self._removed_file, source=self._sources[source], line=line, kind=kind, kept=kept, reason=reason)
 
 
 def _write(file: TextIO, **entry: object) -> None:

@@ -14,6 +14,7 @@ from finetune_api.spec import LoRA, Precision, Spec, Training
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_steps, pack_epoch
 from finetune_trainer.prepare.architecture import LINEAR_LAYERS, MistralConfig
+from finetune_trainer.prepare.clean import LIBRARIES
 from finetune_trainer.prepare.fingerprint import digest_of
 from finetune_trainer.prepared import FORMAT
 
@@ -116,6 +117,7 @@ def data_digest(spec: Spec, sources: Mapping[str, str], tokenizer_digest: str) -
             "sources": dict(sources),
             "task": spec.task.to_json(),
             "cleaning": spec.data.cleaning.to_json(),
+            "libraries": LIBRARIES,
             "deduplication": spec.data.deduplication,
             "split": spec.data.split.to_json(),
             "tokenizer": tokenizer_digest,

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from pydantic.alias_generators import to_camel
+
 from finetune_api.model import Model
 from finetune_api.result import DataSummary
+from finetune_trainer.prepare.clean import field_of
 from finetune_trainer.prepare.ledger import Ledger
 from finetune_trainer.prepare.scan import Tally
 from finetune_trainer.prepared import SplitFiles
@@ -17,10 +20,19 @@ _EXAMPLE_CHARACTERS = 300
 
 
 class Example(Model):
-    """A text that was repaired, cut to a few hundred characters."""
+    """A text that cleaning changed, cut to a few hundred characters around the first change."""
 
     before: str
     after: str
+
+
+class CleaningStep(Model):
+    """What one step of cleaning did."""
+
+    rows: int
+    """Rows that it changed, those that were left out later included."""
+    examples: tuple[Example, ...]
+    """The first of them."""
 
 
 class PreparationReport(Model):
@@ -35,8 +47,8 @@ class PreparationReport(Model):
     """Rows that could be read, by what they look like."""
     encodings: dict[str, int]
     """Files of text, by how they are written."""
-    repairs: dict[str, tuple[Example, ...]]
-    """The first texts that each repair changed."""
+    cleaning: dict[str, CleaningStep]
+    """By the field of `spec.data.cleaning` that switches the step."""
 
 
 def write_report(
@@ -50,12 +62,18 @@ def write_report(
         removed={kind.value: rows for kind, rows in ledger.removed.items()},
         shapes={shape.value: rows for shape, rows in tally.shapes.items()},
         encodings={encoding.value: files for encoding, files in tally.encodings.items()},
-        repairs={
-            str(repair.name).lower(): tuple(
-                Example(before=before[:_EXAMPLE_CHARACTERS], after=after[:_EXAMPLE_CHARACTERS])
-                for before, after in examples
+        cleaning={
+            to_camel(field_of(step)): CleaningStep(
+                rows=rows, examples=tuple(_example(*texts) for texts in tally.examples.get(step, ()))
             )
-            for repair, examples in tally.examples.items()
+            for step, rows in sorted(tally.steps.items())
         },
     )
     (folder / REPORT_FILE).write_text(report.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
+
+
+def _example(before: str, after: str) -> Example:
+    changed = next((at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), len(after))
+    start = max(0, changed - _EXAMPLE_CHARACTERS // 2)
+    cut = slice(start, start + _EXAMPLE_CHARACTERS)
+    return Example(before=before[cut], after=after[cut])

@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from finetune_api.spec import Data
-from finetune_trainer.prepare.clean import Repair, clean_messages, clean_text, wanted
+from finetune_trainer.prepare.clean import Cleaner
+from finetune_trainer.prepare.clean.step import Step
 from finetune_trainer.prepare.dedup import KEY_BYTES, content_key
 from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
 from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
@@ -31,7 +32,7 @@ _SPILL_SCHEMA = pa.schema(
     [
         ("line", pa.int64()),
         ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.large_string())]))),
-        ("repairs", pa.int8()),
+        ("steps", pa.int32()),
         ("content_key", pa.binary(KEY_BYTES)),
         ("split_key", pa.binary(KEY_BYTES)),
     ]
@@ -48,7 +49,8 @@ class GoodRow:
 
     line: int
     messages: Messages
-    repairs: Repair
+    steps: Step
+    """What cleaning did to it."""
     content_key: bytes
     split_key: bytes
     """Of its group, or its content's where it has none."""
@@ -72,7 +74,9 @@ class Tally:
     """Rows that could be read, by what they look like."""
     encodings: Counter[Encoding] = field(default_factory=Counter)
     """Files of text, by how they are written."""
-    examples: dict[Repair, list[tuple[str, str]]] = field(default_factory=dict)
+    steps: Counter[Step] = field(default_factory=Counter)
+    """Rows that each step of cleaning changed."""
+    examples: dict[Step, list[tuple[str, str]]] = field(default_factory=dict)
     """Texts before and after, for the report."""
 
 
@@ -112,14 +116,14 @@ def scan(
 ) -> Spill:
     """Spill the good rows of object number `source` to `path`; `progressed` hears the rows read so far."""
     columns: list[pa.RecordBatch] = []
-    repairs = wanted(data.cleaning)
+    cleaner = Cleaner(data.cleaning)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _SPILL_SCHEMA) as writer:
         notes = Notes()
         rows = read_rows(stream, raw, scratch=path.parent, notes=notes)
-        for good in _batched(_good_rows(rows, source, task, data.split.group_by, repairs, ledger, tally)):
+        for good in _batched(_good_rows(rows, source, task, data.split.group_by, cleaner, ledger, tally)):
             batch = _to_arrow(good)
             writer.write_batch(batch)
-            columns.append(batch.select(["line", "repairs", "content_key", "split_key"]))
+            columns.append(batch.select(["line", "steps", "content_key", "split_key"]))
             progressed(tally.rows)
     if notes.encoding is not None:
         tally.encodings[notes.encoding] += 1
@@ -129,7 +133,7 @@ def scan(
         content_keys=_keys(table.column("content_key")),
         split_keys=_keys(table.column("split_key")),
         lines=table.column("line").to_numpy(),
-        repaired=table.column("repairs").to_numpy() != 0,
+        repaired=table.column("steps").to_numpy() != 0,
     )
 
 
@@ -138,7 +142,7 @@ def _good_rows(
     source: int,
     task: Task,
     group_by: str | None,
-    repairs: Repair,
+    cleaner: Cleaner,
     ledger: Ledger,
     tally: Tally,
 ) -> Iterator[GoodRow]:
@@ -155,7 +159,7 @@ def _good_rows(
             tally.field_names.update(name for name in row.fields if len(name) <= _NAME_CHARACTERS)
         try:
             raw = task.parse(row.fields)
-            messages, done = clean_messages(raw, repairs)
+            messages, done = cleaner.messages(raw)
             task.check(messages)
         except InvalidRow as invalid:
             if invalid.absent:
@@ -166,16 +170,23 @@ def _good_rows(
             ledger.remove(source, row.line, Removal.EMPTY)
             continue
         if done:
-            _keep_examples(tally, raw, repairs)
+            _count(tally, raw, done, cleaner)
+        refused = cleaner.refusal(messages)
+        if refused is not None:
+            ledger.remove(source, row.line, Removal.FILTERED, reason=refused)
+            continue
         key = content_key(messages)
         yield GoodRow(row.line, messages, done, key, key if group is None else group_key(group))
 
 
-def _keep_examples(tally: Tally, before: Messages, repairs: Repair) -> None:
+def _count(tally: Tally, before: Messages, steps: Step, cleaner: Cleaner) -> None:
+    tally.steps.update(steps)
+    if all(len(tally.examples.get(step, ())) == _EXAMPLES for step in steps):
+        return
     for message in before:
-        after, done = clean_text(message.content, repairs)
-        for repair in done:
-            examples = tally.examples.setdefault(repair, [])
+        after, done = cleaner.text(message.content)
+        for step in done:
+            examples = tally.examples.setdefault(step, [])
             if len(examples) < _EXAMPLES:
                 examples.append((message.content, after))
 
@@ -197,7 +208,7 @@ def _to_arrow(rows: list[GoodRow]) -> pa.RecordBatch:
     columns = [
         [row.line for row in rows],
         [[message._asdict() for message in row.messages] for row in rows],
-        [int(row.repairs) for row in rows],
+        [int(row.steps) for row in rows],
         [row.content_key for row in rows],
         [row.split_key for row in rows],
     ]

@@ -1,0 +1,158 @@
+"""HTML where prose should be: whole fields of it, residue of its entities, and as a rewrite every tag."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Final
+
+from finetune_trainer.prepare.clean.context import RowContext, is_code
+
+_TAG = re.compile(
+    r"""<(?P<close>/?)(?P<name>[a-zA-Z][a-zA-Z0-9]*)
+    (?P<attributes>(?:\s+[a-zA-Z-]+(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>=]+))?)*)\s*/?>""",
+    re.VERBOSE,
+)
+_ADDRESS = re.compile(r"""\b(?:href|src)\s*=\s*["']([^"'\s]+)["']""")
+_PARAGRAPHS: Final = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "pre", "hr"})
+_WITHOUT_END: Final = frozenset({"br", "hr", "img"})
+_MARKS: Final = {"b": "**", "strong": "**", "i": "*", "em": "*"}
+# What editors of rich text write. A page's source holds others: div, form, script, table.
+_OF_PROSE: Final = _PARAGRAPHS | _WITHOUT_END | _MARKS.keys() | {"a", "code", "li", "span", "sub", "sup", "u", "small"}
+_BREAKS: Final = _PARAGRAPHS | {"li", "br"}
+_FEW_WORDS: Final = 3
+
+_LETTERS = "[AEIOUYaeiouyNnCcOoAa](?:grave|acute|circ|uml|tilde|ring|cedil|slash)|[AaOoe]?[Ee]lig|szlig|[Ss]caron"
+_NAMES = (
+    "amp|lt|gt|quot|apos|nbsp|ensp|emsp|thinsp|zwnj|zwj|ndash|mdash|hellip|lsquo|rsquo|sbquo|ldquo|rdquo|bdquo|lsaquo|"
+    "rsaquo|laquo|raquo|bull|middot|copy|reg|trade|deg|plusmn|frac12|frac14|frac34|euro|pound|yen|cent|sect|para|iexcl|"
+    f"iquest|times|divide|ordf|ordm|eth|ETH|thorn|THORN|{_LETTERS}"
+)
+_ENTITY = re.compile(rf"&(?:amp;|\#38;|\#[xX]26;)*(?:{_NAMES}|\#[0-9]{{2,6}}|\#[xX][0-9a-fA-F]{{2,5}});")
+_BLANK_ENTITIES = re.compile("[\u00a0\u2002\u2003\u2009]")
+_QUOTED_ENTITY = re.compile(r"[`'\"“‘]&[#\w]+;[`'\"”’]|`[^`\n]*&[#\w]+;[^`\n]*`|&&\w|\w&\w+;\w*\(")
+_RAW_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!|<\?")
+
+_INVISIBLE_PARTS = re.compile(
+    r"<!--.*?-->|<(script|style|head|template|noscript)\b[^>]*>.*?</\1\s*>|<![a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE
+)
+_ANY_TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9-]*)(?:\s[^<>]*)?/?>")
+_BLOCKS: Final = _PARAGRAPHS | {"br", "div", "li", "tr", "table", "section", "article", "header", "footer", "title"}
+
+
+def mend_html(text: str, row: RowContext) -> str:
+    """Markdown for a text that is rich text in HTML from its first character to its last."""
+    if text[:1] not in ("<", " ", "\n", "\t") or not is_rich_text(text) or row.on_markup:
+        return text
+    mended = _markdown(text.strip())
+    # What shows tags once it is read was written about tags.
+    return text if is_rich_text(mended) else mended
+
+
+def is_rich_text(text: str) -> bool:
+    """Whether all of it is well-formed HTML of paragraphs and what stands within them, and words."""
+    content = text.strip()
+    if not (content.startswith("<") and content.endswith(">")):
+        return False
+    open_tags: list[str] = []
+    words = end = 0
+    for tag in _TAG.finditer(content):
+        between = content[end : tag.start()]
+        name = tag["name"].lower()
+        if name not in _OF_PROSE or "<" in between or (not open_tags and between.strip()):
+            return False
+        if not open_tags and name not in _PARAGRAPHS and name != "br":
+            return False
+        if "pre" not in open_tags and re.search(r"\n[ \t]+$", between):
+            return False  # laid out by hand: somebody's source
+        words += len(between.split())
+        end = tag.end()
+        if name in _WITHOUT_END:
+            continue
+        if not tag["close"]:
+            open_tags.append(name)
+        elif not open_tags or open_tags.pop() != name:
+            return False
+    return not open_tags and end == len(content) and words >= _FEW_WORDS
+
+
+def _markdown(content: str) -> str:
+    pieces: list[str] = []
+    lists: list[int] = []
+    links: list[str] = []
+    verbatim = False
+    end, previous = 0, "p"
+    for tag in _TAG.finditer(content):
+        between = content[end : tag.start()]
+        name, closing = tag["name"].lower(), bool(tag["close"])
+        if between.strip() or not (name in _BREAKS or previous in _BREAKS):
+            pieces.append(html.unescape(between if verbatim else re.sub(r"\s+", " ", between)))
+        previous, end = name, tag.end()
+        if name == "pre":
+            if closing:
+                pieces[-1] = pieces[-1].rstrip("\n")
+            pieces.append("\n```\n\n" if closing else "\n\n```\n")
+            verbatim = not closing
+        elif verbatim:
+            continue
+        elif name in _MARKS:
+            pieces.append(_MARKS[name])
+        elif name == "code":
+            pieces.append("`")
+        elif name in ("ul", "ol"):
+            if closing:
+                lists.pop()
+            else:
+                lists.append(0)
+            pieces.append("\n" if lists else "\n\n")
+        elif name == "li":
+            if not closing and lists:
+                lists[-1] += 1
+            pieces.append("" if closing else f"\n{'  ' * (len(lists) - 1)}- ")
+        elif name == "br":
+            pieces.append("\n")
+        elif name == "hr":
+            pieces.append("\n\n---\n\n")
+        elif name == "a":
+            found = _ADDRESS.search(tag["attributes"])
+            if not closing:
+                links.append(html.unescape(found[1]) if found else "")
+                pieces.append("[" if found else "")
+            else:
+                address = links.pop()
+                pieces.append(f"]({address})" if address else "")
+        elif name[0] == "h" and not closing:
+            pieces.append(f"\n\n{'#' * int(name[1])} ")
+        elif name in _PARAGRAPHS:
+            pieces.append("\n\n")
+    return _tidy("".join(pieces))
+
+
+def _tidy(markdown: str) -> str:
+    """Blocks one blank line apart, without blanks at either end of a line; what stands in fences is left alone."""
+    parts = re.split(r"(\n```\n.*?\n```\n)", markdown, flags=re.DOTALL)
+    for index in range(0, len(parts), 2):
+        parts[index] = re.sub(r" *\n(?! *- ) *| +(?=\n)", "\n", parts[index])
+    return re.sub(r"\n{3,}", "\n\n", "".join(parts)).strip()
+
+
+def mend_entities(text: str, row: RowContext) -> str:
+    """Characters for entities in a text that is neither markup nor code nor about them."""
+    if "&" not in text or not _ENTITY.search(text):
+        return text
+    if _RAW_TAG.search(text) or _QUOTED_ENTITY.search(text) or row.on_markup or is_code(text):
+        return text
+    return _ENTITY.sub(_character, text)
+
+
+def _character(found: re.Match[str]) -> str:
+    name = found.group()[1:-1].rpartition(";")[2]
+    return _BLANK_ENTITIES.sub(" ", html.unescape(f"&{name};"))
+
+
+def rewrite_tags(text: str, _row: RowContext) -> str:
+    """The text without tags, comments, scripts and styles; entities become characters. It breaks code."""
+    if "<" not in text or not (_ANY_TAG.search(text) or _INVISIBLE_PARTS.search(text)):
+        return text
+    bare = _ANY_TAG.sub(lambda tag: "\n" if tag[1].lower() in _BLOCKS else "", _INVISIBLE_PARTS.sub("", text))
+    return re.sub(r"[ \t]*\n\s*\n\s*", "\n\n", html.unescape(bare)).strip()
