@@ -50,7 +50,7 @@ class _Values:
         self._parse = json.JSONDecoder().raw_decode
         self._text = ""
         self._at = 0
-        self._line = 1
+        self._line = self._column = 1
 
     def rows(self, *, array: bool) -> Iterator[RawRow | BadLine]:
         number = 0
@@ -77,6 +77,8 @@ class _Values:
         value = self._value()
         # Decoded from bytes that are no UTF-8, the text holds halves of surrogate pairs.
         content = self._text[start : self._at].encode("utf-8", "surrogatepass")
+        if len(content) > MAX_ROW_BYTES:
+            return BadLine(number, f"longer than {MAX_ROW_BYTES >> 20} MiB")
         if too_large := excess(content):
             return BadLine(number, too_large)
         try:
@@ -91,8 +93,11 @@ class _Values:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as error:
                 # Broken, or not whole yet: nobody can tell before there is more.
-                if len(self._text) - self._at > MAX_ROW_BYTES or not self._more():
-                    raise self._broken(error.msg.removesuffix(" at"), error.pos) from error
+                reason, offset = error.msg.removesuffix(" at"), error.pos - self._at
+                if len(self._text) - self._at > MAX_ROW_BYTES:
+                    raise self._broken(f"{reason}, or longer than {MAX_ROW_BYTES >> 20} MiB", error.pos) from error
+                if not self._more():
+                    raise self._broken(reason, self._at + offset) from error
             except (ValueError, RecursionError) as error:
                 raise self._broken(str(error), self._at) from error
             else:
@@ -111,7 +116,7 @@ class _Values:
 
     def _more(self) -> bool:
         """Read on, twice as much each time for one value: so trying again costs no more than reading."""
-        self._line += self._text.count("\n", 0, self._at)
+        self._line, self._column = self._where(self._at)
         self._text = self._text[self._at :]
         self._at = 0
         wanted = max(1, len(self._text))
@@ -123,6 +128,11 @@ class _Values:
         return bool(pieces)
 
     def _broken(self, reason: str, position: int) -> Unreadable:
-        line = self._line + self._text.count("\n", 0, position)
-        column = position - self._text.rfind("\n", 0, position)
+        line, column = self._where(position)
         return Unreadable(f"not JSON in line {line} at column {column}: {reason}", line=line)
+
+    def _where(self, position: int) -> tuple[int, int]:
+        """Line and column of a position in the text that is held."""
+        feed = self._text.rfind("\n", 0, position)
+        column = self._column + position if feed < 0 else position - feed
+        return self._line + self._text.count("\n", 0, position), column

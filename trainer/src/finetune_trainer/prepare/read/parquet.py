@@ -14,7 +14,7 @@ from finetune_trainer.prepare.read.rows import BadLine, RawRow, Unreadable
 
 _BATCH_BYTES: Final = 4 << 20
 _BATCH_ROWS: Final = 1024
-_MAX_VALUES: Final = 1 << 26
+_MAX_VALUES: Final = 1 << 24
 """Of one column in one row group: a thousandth of the bytes may stand for them in the file."""
 
 
