@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clean_texts import CLEAN_TEXTS, SCRIPTS, standard_library
-from finetune_api.spec import Cleaning
+from clean_texts import CLEAN_TEXTS, SCRIPTS, diffs, standard_library
+from finetune_api.spec import Cleaning, PersonalData
 from finetune_trainer.prepare.clean import Cleaner, field_of
 from finetune_trainer.prepare.clean.step import Step
 from finetune_trainer.tokenizers import Message
@@ -110,6 +111,10 @@ def test_the_whole_standard_library_comes_out_byte_for_byte() -> None:
     assert changed <= {"bom.py", "crlf.py", "bad_coding2.py", "coding20731.py"}
 
 
+def test_diffs_come_out_byte_for_byte() -> None:
+    assert [text for text in diffs() if REPAIRS.text(text)[1]] == []
+
+
 def test_html_source_is_left_alone_and_so_is_a_row_about_it() -> None:
     markup = "<p>Hello to <b>all</b> of you</p>"
     asked = (Message("user", "Write a paragraph in HTML."), Message("assistant", markup))
@@ -133,6 +138,83 @@ def test_all_texts_of_a_row_are_cleaned_and_a_clean_row_is_the_same_object() -> 
     )
 
 
+def cleaner_with(**switches: Any) -> Cleaner:
+    """Of these steps alone."""
+    off = {name: False for name, field in Cleaning.model_fields.items() if field.default is True}
+    return Cleaner(Cleaning(**{**off, **switches}))
+
+
+KEY = "AKIAIOSFODNN7EXAMPLE"
+IBAN = "DE89 3704 0044 0532 0130 00"
+REWRITES = {
+    Step.UNICODE_COMPOSITION: ({"unicode_composition": True}, "cafe\u0301", "café"),
+    Step.WHITESPACE: ({"whitespace": True}, "  a \u3000 b\t\tc  \n \n\n\n d ", "a b c\n\nd"),
+    Step.TAGS: (
+        {"tags": True},
+        "<div class='x'><p>1 &lt; 2 <b>and</b></p><script>x < 1</script><br/>3</div> if a < b",
+        "1 < 2 and\n\n3\n if a < b",
+    ),
+    Step.BOILERPLATE_LINES: (
+        {"boilerplate_lines": ("Share this", "All rights reserved.")},
+        "Text\n  Share this \nShare this now\nAll rights reserved.",
+        "Text\nShare this now",
+    ),
+    Step.PERSONAL_DATA: (
+        {"personal_data": tuple(PersonalData)},
+        f"Ann <ann.b+c@mail.example.org>, +44 20 7946 0958, {IBAN}, 4111-1111-1111-1111, {KEY}",
+        "Ann <[EMAIL]>, [PHONE], [IBAN], [CARD], [KEY]",
+    ),
+}
+
+
+@pytest.mark.parametrize("step", REWRITES)
+def test_a_rewrite_does_what_it_says_once(step: Step) -> None:
+    switches, before, after = REWRITES[step]
+    cleaner = cleaner_with(**switches)
+    assert cleaner.text(before) == (after, step)
+    assert cleaner.text(after) == (after, Step.NONE)
+    assert cleaner.text("Nothing to see.\n\nMove on.") == ("Nothing to see.\n\nMove on.", Step.NONE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111 1111 1111 1112 has no valid check digit",
+        "DE89 3704 0044 0532 0130 01 neither",
+        "0000 0000 0000 0000, 2026-11-23 12:00:00.123456, 3.14159265358979323846",
+        "020 7946 0958 may be a number anywhere, 1 + 1 = 2, +1",
+        "mail me at home, @ann, a@b, decorators like @app.route",
+        "sk-learn, AKIA, ghp_short, MASKED",
+    ],
+)
+def test_what_only_looks_like_personal_data_stays(text: str) -> None:
+    assert cleaner_with(personal_data=tuple(PersonalData)).text(text) == (text, Step.NONE)
+
+
+def test_only_the_kinds_that_are_asked_for_are_masked() -> None:
+    text = "ann@example.org, +44 20 7946 0958"
+    assert cleaner_with(personal_data=(PersonalData.EMAIL,)).text(text)[0] == "[EMAIL], +44 20 7946 0958"
+
+
+ENGLISH = "The quick brown fox jumps over the lazy dog because it was asked to do so by everybody in the village."
+FRENCH = "Le renard brun saute par-dessus le chien paresseux parce que tout le monde au village le lui a demandé hier."
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaning", "reason"),
+    [
+        ("short", Cleaning(min_characters=6), "5 characters, spec.data.cleaning.minCharacters is 6"),
+        ("long", Cleaning(max_characters=3), "4 characters, spec.data.cleaning.maxCharacters is 3"),
+        (FRENCH, Cleaning(languages=("en", "de")), "in 'fr', spec.data.cleaning.languages has en, de"),
+        (ENGLISH, Cleaning(languages=("en", "de")), None),
+        ("Bonjour !", Cleaning(languages=("en",)), None),
+        (FRENCH, Cleaning(), None),
+    ],
+)
+def test_a_filter_names_the_field_that_leaves_a_row_out(text: str, cleaning: Cleaning, reason: str | None) -> None:
+    assert Cleaner(cleaning).refusal((Message("text", text),)) == reason
+
+
 PIECES = (
     *("a", "word", " ", "  ", "    ", "\n", "\t", "\r", "\x00", "\x0c", "\x1b[0m", "\ufeff", "é", "Ã©", "ÃƒÂ©", "â€™"),
     *("&amp;", "amp;", "lt;", "&#38;", "<p>", "</p>", "<b>", "</b>", "<br>", "\u200b", "\u200d", "\u202e"),
@@ -145,6 +227,22 @@ PIECES = (
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     once, _ = REPAIRS.text(text)
     assert REPAIRS.text(once) == (once, Step.NONE)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_rewriting_twice_changes_nothing_more(text: str) -> None:
+    everything = Cleaner(
+        Cleaning(
+            tags=True,
+            whitespace=True,
+            unicode_composition=True,
+            boilerplate_lines=("a", "word"),
+            personal_data=tuple(PersonalData),
+        )
+    )
+    once, _ = everything.text(text)
+    assert everything.text(once) == (once, Step.NONE)
 
 
 @settings(max_examples=300)

@@ -170,7 +170,7 @@ def _good_rows(
             ledger.remove(source, row.line, Removal.EMPTY)
             continue
         if done:
-            _count(tally, raw, done, cleaner)
+            _count(tally, raw, messages, done, cleaner)
         refused = cleaner.refusal(messages)
         if refused is not None:
             ledger.remove(source, row.line, Removal.FILTERED, reason=refused)
@@ -179,16 +179,17 @@ def _good_rows(
         yield GoodRow(row.line, messages, done, key, key if group is None else group_key(group))
 
 
-def _count(tally: Tally, before: Messages, steps: Step, cleaner: Cleaner) -> None:
+def _count(tally: Tally, before: Messages, after: Messages, steps: Step, cleaner: Cleaner) -> None:
     tally.steps.update(steps)
     if all(len(tally.examples.get(step, ())) == _EXAMPLES for step in steps):
         return
-    for message in before:
-        after, done = cleaner.text(message.content)
-        for step in done:
-            examples = tally.examples.setdefault(step, [])
-            if len(examples) < _EXAMPLES:
-                examples.append((message.content, after))
+    # From the end: an empty system message is left out at the start.
+    for raw, cleaned in zip(reversed(before), reversed(after), strict=False):
+        if raw.content != cleaned.content:
+            for step in cleaner.text(raw.content)[1] & steps:
+                examples = tally.examples.setdefault(step, [])
+                if len(examples) < _EXAMPLES:
+                    examples.append((raw.content, cleaned.content))
 
 
 def _batched(rows: Iterator[GoodRow]) -> Iterator[list[GoodRow]]:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-from finetune_trainer.prepare.clean.context import RowContext, is_prose
+from finetune_trainer.prepare.clean.context import RowContext, is_code, is_prose
 
 # Tab, line feed and carriage return are no damage here. A form feed is a page break in source code.
 _CONTROL_BYTES: Final = bytes([*range(9), 11, 12, *range(14, 32), 127])
@@ -46,8 +46,8 @@ def mend_byte_order_marks(text: str, _row: RowContext) -> str:
 
 
 def mend_invisible(text: str, _row: RowContext) -> str:
-    """Zero-width and bidi characters where no script, emoji or direction needs them."""
-    if text.isascii() or not _INVISIBLE.search(text):
+    """Zero-width and bidi characters where no script, emoji or direction needs them; strings of programs may."""
+    if text.isascii() or not _INVISIBLE.search(text) or is_code(text):
         return text
     directed = _RIGHT_TO_LEFT.search(text) is not None
 

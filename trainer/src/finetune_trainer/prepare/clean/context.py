@@ -46,6 +46,7 @@ _CODE_LINE = re.compile(
 _LAID_OUT = re.compile(
     r"""^(?:[ ]{2,}|\ *\t)\S        # indented: code, lists of lists, verse, drawings
     | \S\t+\S | ^\|.*\| | \S\ \|\ \S.*\ \|\ | ^\+[-=+]+\+ | ^[-|: ]{3,}$     # tables
+    | ^\#! | ^(?:\#|//|/?\*+)(?:$|[ ]{2,}\S) | ^//|^/\*            # comments
     | ^(?:diff\ |Index:\ |@@\ |---\ \S|\+\+\+\ \S)                  # diffs
     | ^[ \t]*(?:```|~~~)                                           # fences
     | [\u2500-\u259f]                                              # box drawing, blocks

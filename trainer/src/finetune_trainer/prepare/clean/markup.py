@@ -140,9 +140,11 @@ def mend_entities(text: str, row: RowContext) -> str:
     """Characters for entities in a text that is neither markup nor code nor about them."""
     if "&" not in text or not _ENTITY.search(text):
         return text
-    if _RAW_TAG.search(text) or _QUOTED_ENTITY.search(text) or row.on_markup or is_code(text):
+    if _RAW_TAG.search(text) or _QUOTED_ENTITY.search(text) or row.on_markup:
         return text
-    return _ENTITY.sub(_character, text)
+    mended = _ENTITY.sub(_character, text)
+    # An entity ends with a semicolon, as a line of code does: both must read as prose.
+    return text if is_code(mended) or is_code(_ENTITY.sub("x", text)) else mended
 
 
 def _character(found: re.Match[str]) -> str:

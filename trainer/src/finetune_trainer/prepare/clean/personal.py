@@ -14,7 +14,7 @@ from finetune_api.spec import PersonalData
 
 _EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z]{2,24}\b")
 _IBAN = re.compile(r"\b[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b")
-_CARD = re.compile(r"(?<![\d.-])[2-6](?:[ -]?\d){12,18}(?![\d-]|\.\d)")
+_CARD = re.compile(r"(?<![\w.-])(?<![A-Z]{2}\d\d[ -])[2-6](?:[ -]?\d){12,18}(?![\d-]|\.\d)")
 # The forms that issuers publish, so that leaked keys can be found.
 _KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
