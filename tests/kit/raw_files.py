@@ -21,7 +21,15 @@ def raw_object(name: str, *, text_document: TextDocument = TextDocument.FILE) ->
     form = format_of(name)
     assert form is not None, name
     stored = StoredObject(uri=name, size=0, etag="")
-    return RawObject(stored=stored, source=0, kind=form[0], compression=form[1], text_document=text_document)
+    kind, compression = form
+    return RawObject(
+        stored=stored,
+        source=0,
+        field="spec.data.sources[0].uri",
+        kind=kind,
+        compression=compression,
+        text_document=text_document,
+    )
 
 
 def rows_of(

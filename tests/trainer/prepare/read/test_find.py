@@ -58,10 +58,11 @@ def test_the_first_source_that_names_a_file_says_how_it_is_read(tmp_path: Path) 
 def test_a_source_that_matches_nothing_is_named(tmp_path: Path, pattern: str) -> None:
     write_rows(tmp_path / "folder" / "a.jsonl", [pair(1)])
     sources = [Source(uri=f"file://{tmp_path}/folder/a.jsonl"), Source(uri=f"file://{tmp_path}/{pattern}")]
-    with pytest.raises(StageFailed, match=pattern.replace("*", r"\*")) as failed:
-        find_objects(open_storage(), sources)
-    assert failed.value.exit_code is ExitCode.MISMATCH
-    assert failed.value.failure.field == "spec.data.sources[1].uri"
+    for within in ("spec.data.sources", "spec.data.decontamination.benchmarks"):
+        with pytest.raises(StageFailed, match=pattern.replace("*", r"\*")) as failed:
+            find_objects(open_storage(), sources, within=within)
+        assert failed.value.exit_code is ExitCode.MISMATCH
+        assert failed.value.failure.field == f"{within}[1].uri"
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.jsonl.bz2", "gz", "a.gz", "README", "jsonl"])

@@ -22,7 +22,7 @@ def test_a_damaged_file_is_named_with_the_last_row_that_could_be_read() -> None:
         rows_of(compressed[: len(compressed) // 2], name)
     assert failed.value.exit_code is ExitCode.MISMATCH
     assert failed.value.failure.reason == "DataCorrupt"
-    assert failed.value.failure.field == "spec.data.sources"
+    assert failed.value.failure.field == "spec.data.sources[0].uri"
     (found,) = failed.value.failure.places
     assert int(found.removeprefix(f"{name}:")) > 10
 

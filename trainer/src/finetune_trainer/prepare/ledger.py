@@ -21,7 +21,7 @@ class Rejection(StrEnum):
     """What is wrong with a row."""
 
     UNREADABLE = "Unreadable"
-    """The line holds no JSON object."""
+    """No row can be made of what stands there."""
     INVALID = "Invalid"
     """The task can make nothing of it."""
     TOO_LONG = "TooLong"

@@ -53,7 +53,7 @@ def read_rows(stream: BinaryIO, raw: RawObject, *, scratch: Path, notes: Notes) 
             ExitCode.MISMATCH,
             "DataCorrupt",
             message,
-            field="spec.data.sources",
+            field=raw.field,
             places=(place(raw.uri, number),),
         ) from error
 

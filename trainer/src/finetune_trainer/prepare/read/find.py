@@ -53,7 +53,9 @@ class RawObject:
 
     stored: StoredObject
     source: int
-    """Index into `spec.data.sources` of the first one that names it."""
+    """Index into the list of sources of the first one that names it."""
+    field: str
+    """Where that one stands in the spec."""
     kind: Format
     compression: Compression | None = None
     text_document: TextDocument = TextDocument.FILE
@@ -63,11 +65,16 @@ class RawObject:
         return self.stored.uri
 
 
-def find_objects(storage: Storage, sources: Sequence[Source]) -> tuple[RawObject, ...]:
-    """The objects that the sources name, each once, sorted by uri. Raises StageFailed naming the source at fault."""
+def find_objects(
+    storage: Storage, sources: Sequence[Source], *, within: str = "spec.data.sources"
+) -> tuple[RawObject, ...]:
+    """The objects that the sources name, each once, sorted by uri. Raises StageFailed naming the source at fault.
+
+    `within` is the field of the spec that lists these sources.
+    """
     found: dict[str, RawObject] = {}
     for index, source in enumerate(sources):
-        field = f"spec.data.sources[{index}].uri"
+        field = f"{within}[{index}].uri"
         with blame(field):
             matching = _matching(storage, source.uri)
         if not matching:
@@ -84,6 +91,7 @@ def find_objects(storage: Storage, sources: Sequence[Source]) -> tuple[RawObject
             raw = RawObject(
                 stored=stored,
                 source=index,
+                field=field,
                 kind=kind,
                 compression=compression,
                 text_document=source.text_document or TextDocument.FILE,
