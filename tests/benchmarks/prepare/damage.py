@@ -103,7 +103,7 @@ CLEANERS: Final[Mapping[str, Callable[[str], str]]] = {
 def main() -> None:
     """Print both tables."""
     chance = random.Random(SEED)
-    texts = [*islice(prose(), PROSE), *LATIN * 20, *SCRIPTS.values()]
+    texts = [*islice(prose(), PROSE), *LATIN, *SCRIPTS.values()]
     repaired: dict[str, dict[str, int]] = {}
     rows: dict[str, int] = {}
     for text in texts:

@@ -123,6 +123,34 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
     assert "rows.jsonl:103" in set.union(*places.values())
 
 
+def test_rows_that_cleaning_filters_or_empties_are_removed_and_never_fail_a_job(tmp_path: Path) -> None:
+    rows = [*map(pair, range(100)), *(pair(number, completion="Hi") for number in range(50))]
+    snapshot = prepare_snapshot(tmp_path, rows)
+    data = {**snapshot.spec.data.to_json(), "cleaning": {"minCharacters": 20}}
+    prepared = run(prepare_snapshot(tmp_path, rows, data=data), tmp_path / "scratch")
+    assert (prepared.data.rows_rejected, prepared.data.rows_removed) == (0, 50)
+    removed = jsonl(local(prepared) / "removed.jsonl")
+    assert {row["line"] for row in removed} == set(range(101, 151))
+    assert removed[0]["kind"] == "Filtered"
+    assert removed[0]["reason"] == "16 characters, spec.data.cleaning.minCharacters is 20"
+
+
+def test_examples_show_what_became_of_the_row(tmp_path: Path) -> None:
+    """Not what a text would be alone: a row about encodings keeps its broken text, and loses its carriage return."""
+    rows = [*map(pair, range(100)), {"prompt": "Which encoding is this?\r\n", "completion": "Ã© is é.\r\nRight?"}]
+    prepared = run(prepare_snapshot(tmp_path, rows), tmp_path / "scratch")
+    cleaning = json.loads((local(prepared) / "report.json").read_text())["cleaning"]
+    assert cleaning == {
+        "lineEndings": {
+            "rows": 1,
+            "examples": [
+                {"before": "Which encoding is this?\r\n", "after": "Which encoding is this?\n"},
+                {"before": "Ã© is é.\r\nRight?", "after": "Ã© is é.\nRight?"},
+            ],
+        }
+    }
+
+
 def test_totals_of_the_train_split_are_those_of_its_documents(tmp_path: Path) -> None:
     prepared = run(prepare_snapshot(tmp_path), tmp_path / "scratch")
     train = open_split(local(prepared), "train")

@@ -183,8 +183,8 @@ def _count(tally: Tally, before: Messages, after: Messages, steps: Step, cleaner
     tally.steps.update(steps)
     if all(len(tally.examples.get(step, ())) == _EXAMPLES for step in steps):
         return
-    # From the end: an empty system message is left out at the start.
-    for raw, cleaned in zip(reversed(before), reversed(after), strict=False):
+    # An empty system message is left out at the start.
+    for raw, cleaned in zip(before[len(before) - len(after) :], after, strict=True):
         if raw.content != cleaned.content:
             for step in cleaner.text(raw.content)[1] & steps:
                 examples = tally.examples.setdefault(step, [])
