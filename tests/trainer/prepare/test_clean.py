@@ -37,11 +37,16 @@ DAMAGE = {
             "How do I **stop** it?\n\n- wait\n- [ask](https://a.org/b)",
         ),
         (
+            "<ol>\n<li><p>First of all</p></li>\n<li><p>and then</p>\n</li>\n</ol>\n<h2>At last</h2>\n",
+            "- First of all\n\n- and then\n\n## At last",
+        ),
+        (
             "<p>Try this:</p>\n\n<pre><code>if a &lt; b:\n    go()\n</code></pre><p>Then <code>x</code>.<br>Done.</p>",
             "Try this:\n\n```\nif a < b:\n    go()\n```\n\nThen `x`.\nDone.",
         ),
     ),
     Step.HTML_ENTITIES: (
+        ("It is 5 &lt; 6, so it goes&hellip; on &amp;\nso forth &#8212;", "It is 5 < 6, so it goes… on &\nso forth —"),
         ("AT&amp;T said &quot;no&quot; &#8211; twice", 'AT&T said "no" – twice'),
         ("Fish &amp;amp; chips, caf&eacute;&nbsp;au lait", "Fish & chips, café au lait"),
     ),

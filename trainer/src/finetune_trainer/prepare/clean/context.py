@@ -38,6 +38,7 @@ _CODE_LINE = re.compile(
         | [\w.\[\]'"]+(?:\ :\ \w+)?\s*[-+*/|:?]?=\s*\S.*
         | @\w[\w.]*(?:\(.*\))?\s*$
         | [\w.]+\(.*\)\s*$
+        | [a-z][\w.-]*:(?:\ \S+)?\s*$
         | \$\ \w+.*
         | (?:SELECT|INSERT|UPDATE|DELETE|CREATE)\ .*
     )""",

@@ -123,6 +123,8 @@ def _markdown(content: str) -> str:
                 pieces.append(f"]({address})" if address else "")
         elif name[0] == "h" and not closing:
             pieces.append(f"\n\n{'#' * int(name[1])} ")
+        elif name == "p" and lists:
+            pieces.append("\n" if closing else "")
         elif name in _PARAGRAPHS:
             pieces.append("\n\n")
     return _tidy("".join(pieces))
