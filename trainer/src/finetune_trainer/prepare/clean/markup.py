@@ -33,9 +33,16 @@ _BLANK_ENTITIES = re.compile("[\u00a0\u2002\u2003\u2009]")
 _QUOTED_ENTITY = re.compile(r"[`'\"“‘]&[#\w]+;[`'\"”’]|`[^`\n]*&[#\w]+;[^`\n]*`|&&\w|\w&\w+;\w*\(")
 _RAW_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!|<\?")
 
-_INVISIBLE_PARTS = re.compile(
-    r"<!--.*?-->|<(script|style|head|template|noscript)\b[^>]*>.*?</\1\s*>|<![a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE
+_DECLARATION = re.compile(r"<![a-zA-Z][^<>]*>")
+_UNREAD: Final = (
+    (re.compile(r"<!--.*?-->", re.DOTALL), re.compile("-->")),
+    *(
+        (re.compile(rf"<{name}\b[^<>]*>.*?</{name}\s*>", flags), re.compile(rf"</{name}\s*>", flags))
+        for flags in [re.DOTALL | re.IGNORECASE]
+        for name in ("script", "style", "head", "template", "noscript")
+    ),
 )
+"""What no reader of a page sees, each with the pattern of its end."""
 _ANY_TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9-]*)(?:\s[^<>]*)?/?>")
 _BLOCKS: Final = _PARAGRAPHS | {"br", "div", "li", "tr", "table", "section", "article", "header", "footer", "title"}
 
@@ -156,7 +163,16 @@ def _character(found: re.Match[str]) -> str:
 
 def rewrite_tags(text: str, _row: RowContext) -> str:
     """The text without tags, comments, scripts and styles; entities become characters. It breaks code."""
-    if "<" not in text or not (_ANY_TAG.search(text) or _INVISIBLE_PARTS.search(text)):
+    if "<" not in text:
         return text
-    bare = _ANY_TAG.sub(lambda tag: "\n" if tag[1].lower() in _BLOCKS else "", _INVISIBLE_PARTS.sub("", text))
-    return re.sub(r"[ \t]*\n\s*\n\s*", "\n\n", html.unescape(bare)).strip()
+    bare = _DECLARATION.sub("", text)
+    for whole, end in _UNREAD:
+        bare = _without(whole, end, bare)
+    bare = _ANY_TAG.sub(lambda tag: "\n" if tag[1].lower() in _BLOCKS else "", bare)
+    return text if bare == text else re.sub(r"[ \t]*\n\s*\n\s*", "\n\n", html.unescape(bare)).strip()
+
+
+def _without(whole: re.Pattern[str], end: re.Pattern[str], text: str) -> str:
+    # Behind the last end every beginning would be followed to the end of the text in vain: quadratic time.
+    last = max((found.end() for found in end.finditer(text)), default=0)
+    return whole.sub("", text[:last]) + text[last:]

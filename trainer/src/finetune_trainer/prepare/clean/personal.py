@@ -17,13 +17,12 @@ _IBAN = re.compile(r"\b[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]
 _CARD = re.compile(r"(?<![\w.-])(?<![A-Z]{2}\d\d[ -])[2-6](?:[ -]?\d){12,18}(?![\d-]|\.\d)")
 # The forms that issuers publish, so that leaked keys can be found.
 _KEY = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^-]|-(?!----))*-----END [A-Z ]*PRIVATE KEY-----"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|\bgh[oprsu]_[A-Za-z0-9]{36,255}\b|\bgithub_pat_[A-Za-z0-9_]{82}\b|\bglpat-[A-Za-z0-9_-]{20,}"
     r"|\bxox[abeprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{35}"
     r"|\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,}|\b[rs]k_live_[0-9A-Za-z]{20,}|\bhf_[A-Za-z]{34}\b"
     r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    re.DOTALL,
 )
 
 
