@@ -112,6 +112,17 @@ _CHOICES = (
     Case("an unknown precision", {"training": {"precision": "Float16"}}, "spec.training.precision"),
     Case("an unknown way with what exists", {"output": {"ifExists": "Overwrite"}}, "spec.output.ifExists"),
     Case("an unknown deduplication", {"data": {"deduplication": "Fuzzy"}}, "spec.data.deduplication"),
+    Case("an unknown assignment", {"data": {"split": {"assignment": "Random"}}}, "spec.data.split.assignment"),
+    Case(
+        "a source that is for training",
+        {"data": {"sources": [{"uri": "s3://raw/a.jsonl", "split": "Train"}]}},
+        "spec.data.sources[0].split",
+    ),
+    Case(
+        "a benchmark without a uri",
+        {"data": {"decontamination": {"benchmarks": [{}]}}},
+        "spec.data.decontamination.benchmarks[0].uri",
+    ),
     Case("an unknown taint effect", _toleration(key="a", effect="Never"), "spec.workers.tolerations[0].effect"),
 )
 _RULES = (
@@ -315,6 +326,21 @@ GOOD = (
         },
     ),
     Case("paragraphs", {"data": {"sources": [{"uri": "s3://raw/*.txt", "textDocument": "Paragraph"}]}}),
+    Case(
+        "given files, an earlier division and a benchmark",
+        {
+            "data": {
+                "sources": [
+                    {"uri": "s3://raw/a.jsonl"},
+                    {"uri": "s3://raw/b.jsonl", "split": "Validation"},
+                    {"uri": "s3://raw/c.jsonl", "split": "Test"},
+                ],
+                "deduplication": "Exact",
+                "decontamination": {"evaluation": False, "benchmarks": [{"uri": "s3://exams/*.jsonl"}]},
+                "split": {"assignment": "Stable", "previousUri": "s3://out/prepared/0123"},
+            }
+        },
+    ),
     Case("no test rows", {"data": {"split": {"trainPercent": 90, "testPercent": 0}}}),
     Case("all rows to train on", {"data": {"split": {"trainPercent": 100, "validationPercent": 0, "testPercent": 0}}}),
     Case("as much warm-up as steps", {"training": {"maxSteps": 10, "warmupSteps": 10}}),

@@ -111,6 +111,11 @@ class TextDocument(StrEnum):
     PARAGRAPH = "Paragraph"
 
 
+class SourceSplit(StrEnum):
+    VALIDATION = "Validation"
+    TEST = "Test"
+
+
 class Source(Model):
     """Raw rows. A name's end says the format: jsonl, ndjson, json, csv, tsv, parquet, arrow or txt; also gz or zst."""
 
@@ -118,6 +123,8 @@ class Source(Model):
     """One object or a glob of `*` and `**`: `s3://bucket/prefix/*.jsonl`; with `finetune run` also `file:///path`."""
     text_document: TextDocument | None = None
     """What of a .txt file is one row: the File, or each Paragraph between blank lines. Absent: File."""
+    split: SourceSplit | None = None
+    """All rows are for Validation, or for Test; absent: they are divided."""
 
 
 class PersonalData(StrEnum):
@@ -170,23 +177,49 @@ class Cleaning(Model):
 
 
 class Deduplication(StrEnum):
+    NEAR = "Near"
     EXACT = "Exact"
     OFF = "Off"
 
 
-class Split(Model):
-    """How rows are divided. The percentages add up to 100; a row's place depends on its content and the seed only."""
+class Benchmark(Model):
+    """Rows that will be measured with, of any shape."""
 
+    uri: InputUri
+    """One object or a glob, as of a source."""
+
+
+class Decontamination(Model):
+    """Rows that must not meet: found by half or more of their rarer sequences of 13 words."""
+
+    evaluation: bool = True
+    """Remove validation and test rows that train rows quote."""
+    benchmarks: Annotated[tuple[Benchmark, ...], Field(max_length=64)] = ()
+    """Rows that quote one of these are removed."""
+
+
+class Assignment(StrEnum):
+    EXACT = "Exact"
+    STABLE = "Stable"
+
+
+class Split(Model):
+    """How rows are divided. The percentages add up to 100; duplicates, kept or not, are never parted."""
+
+    assignment: Assignment = Assignment.EXACT
+    """Exact: the percentages are met. Stable: rows never move when others are added, percentages are met on average."""
     train_percent: Annotated[int, Field(ge=1, le=100)] = 80
     """Share of rows to train on."""
     validation_percent: Annotated[int, Field(ge=0, le=99)] = 10
-    """Share of rows evaluated during training."""
+    """Share of rows evaluated during training; of no meaning where a source is Validation."""
     test_percent: Annotated[int, Field(ge=0, le=99)] = 10
-    """Share of rows evaluated once before and once after training."""
+    """Share of rows evaluated once before and once after training; of no meaning where a source is Test."""
     group_by: FieldName | None = None
     """Rows that share this field's value stay in one split."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     """Another seed, another division."""
+    previous_uri: OutputUri | None = None
+    """Prepared data of before, `…/prepared/<digest>`: its rows stay in their splits."""
 
     rules = (
         Rule(
@@ -203,8 +236,9 @@ class Data(Model):
     sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=64)]
     """Where the raw rows lie; read in sorted order."""
     cleaning: Cleaning = Cleaning()
-    deduplication: Deduplication = Deduplication.EXACT
-    """Exact: of rows with the same texts the first is kept."""
+    deduplication: Deduplication = Deduplication.NEAR
+    """Of rows with the same texts (Exact), or nearly the same words too (Near), the first is kept."""
+    decontamination: Decontamination = Decontamination()
     split: Split = Split()
     max_bad_row_percent: Annotated[int, Field(ge=0, le=100)] = 1
     """Rejected rows (unparseable or invalid) above this share end the job before training; fewer than 10 never do."""

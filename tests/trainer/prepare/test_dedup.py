@@ -1,39 +1,84 @@
-"""Exact duplicates by fingerprint."""
+"""Which rows equal or resemble an earlier one, from fingerprints."""
 
 from __future__ import annotations
 
-import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+import tempfile
+from pathlib import Path
 
-from finetune_trainer.prepare.dedup import content_key, first_occurrences
-from finetune_trainer.tasks.rows import Messages
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from finetune_trainer.prepare.clusters import earliest
+from finetune_trainer.prepare.dedup import find_alike, find_equal, find_groups
+from finetune_trainer.prepare.prints import PRINT, prints_of
 from finetune_trainer.tokenizers import Message
 
 
-def turns(prompt: str, answer: str = "yes") -> Messages:
-    return (Message("user", prompt), Message("assistant", answer))
+def with_contents(contents: list[tuple[int, int]]) -> NDArray[np.void]:
+    prints = np.zeros(len(contents), dtype=PRINT)
+    prints["content"] = np.array(contents, dtype=np.uint64).reshape(-1, 2)
+    return prints
 
 
-def test_rows_that_differ_in_composition_or_outer_white_space_are_the_same() -> None:
-    assert content_key(turns("caf\u00e9?")) == content_key(turns(" cafe\u0301?\n"))
+def stories(*numbers: int) -> NDArray[np.void]:
+    """Rows of 100 words; of those with the same tens, the ones differ in one word."""
+    rows = []
+    for number in numbers:
+        words = [f"story{number // 10}word{place}" for place in range(100)]
+        words[number % 10 * 10] = f"changed{number}"
+        rows.append((Message("text", " ".join(words)),))
+    return prints_of(rows)
 
 
-def test_rows_that_differ_in_anything_else_are_not() -> None:
-    rows = [
-        turns("Cafe?"),
-        turns("cafe?"),
-        turns("ca fe?"),
-        turns("cafe?", "no"),
-        turns("cafe?y", "es"),
-        (*turns("cafe?"), *turns("cafe?")),
-        (Message("system", "cafe?"), *turns("cafe?")),
-        (Message("assistant", "cafe?"), Message("user", "yes")),
-    ]
-    assert len({content_key(row) for row in rows}) == len(rows)
-
-
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=50))
-def test_each_row_points_to_the_first_that_equals_it(keys: list[tuple[int, int]]) -> None:
-    found = first_occurrences(np.array(keys, dtype=np.uint64).reshape(-1, 2))
-    assert found.tolist() == [keys.index(key) for key in keys]
+def test_each_row_points_to_the_first_that_equals_it(contents: list[tuple[int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = find_equal(with_contents(contents), Path(folder) / "equal")
+    assert found.first.tolist() == [contents.index(content) for content in contents]
+    outputs: dict[int, set[int]] = {}
+    for asked, answered in contents:
+        outputs.setdefault(asked, set()).add(answered)
+    assert found.conflicts == sum(len(answers) > 1 for answers in outputs.values())
+
+
+def test_a_conflict_names_the_first_row_and_the_first_that_answers_otherwise(tmp_path: Path) -> None:
+    contents = [(9, 1), (7, 1), (7, 1), (9, 1), (7, 0), (7, 2), (9, 3)]
+    found = find_equal(with_contents(contents), tmp_path / "equal")
+    assert found.conflicts == 2
+    assert [pair.tolist() for pair in found.conflicting] == [[0, 6], [1, 4]]
+
+
+def test_rows_that_are_alike_are_paired_with_the_first_of_them(tmp_path: Path) -> None:
+    prints = stories(10, 20, 11, 12, 30, 21)
+    first = find_equal(prints, tmp_path / "equal").first
+    alike = find_alike(prints, first, tmp_path / "alike")
+    assert earliest(6, alike).tolist() == [0, 1, 0, 0, 4, 1]
+
+
+def test_a_thousand_copies_make_a_thousand_pairs(tmp_path: Path) -> None:
+    prints = stories(10).repeat(1000)
+    prints["content"][:, 1] = np.arange(1000)  # the same words, and yet not the same rows
+    first = find_equal(prints, tmp_path / "equal").first
+    assert find_alike(prints, first, tmp_path / "alike").tolist() == [[0, row] for row in range(1, 1000)]
+
+
+def test_a_bucket_of_two_kinds_is_divided_into_two_stars(tmp_path: Path) -> None:
+    prints = stories(10, 20, 11, 21)
+    prints["bands"] = 7  # every bucket holds them all, as far as the sketch's own bits agree
+    prints["sketch"] = np.where(np.arange(4)[:, None] % 2 == 0, np.uint64(0), ~np.uint64(0) << np.uint64(8))
+    first = np.arange(4, dtype=np.uint32)
+    assert find_alike(prints, first, tmp_path / "alike").tolist() == [[1, 3]]
+    prints["sketch"][:, 0] |= np.uint64(1)
+    prints["sketch"][:, 1] |= np.uint64(1)
+    assert find_alike(prints, first, tmp_path / "again").tolist() == [[0, 2], [1, 3]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=50))
+def test_rows_of_a_group_point_to_its_first(groups: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = find_groups(np.array(groups, dtype=np.uint64), Path(folder) / "groups")
+    assert found.tolist() == [groups.index(group) if group else row for row, group in enumerate(groups)]

@@ -2,6 +2,7 @@
 
 <data uri>/manifest.json                 every other file with its checksum; without it there is nothing here
            report.json  rejected.jsonl  removed.jsonl
+           assignment.arrow              which split each row went to, by its content
            <split>/index.arrow           row, length, trained: one line a document
            <split>/00000.arrow …         ids, spans, texts: SHARD_TOKENS or a little more in each, one record batch
 """
@@ -25,7 +26,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import NotFound, Storage
 from finetune_trainer.verified import Damaged, ListedFile, all_stored, download_verified
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "validation", "test")
 INDEX_FILE: Final = "index.arrow"

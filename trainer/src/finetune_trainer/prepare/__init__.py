@@ -6,18 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from finetune_api.contract import Stage
+from finetune_api.contract import ExitCode, Stage
 from finetune_api.progress import Activity, Progress
 from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import Spec
+from finetune_api.spec import Source, Spec, Split
 from finetune_trainer import prepared
+from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare import plan
+from finetune_trainer.prepare.assignment import ASSIGNMENT_FILE, Assignment, read_assignment
+from finetune_trainer.prepare.benchmarks import FIELD as BENCHMARKS_FIELD
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
-from finetune_trainer.prepare.read import find_objects
+from finetune_trainer.prepare.read import RawObject, find_objects
+from finetune_trainer.prepare.split import SplitName
 from finetune_trainer.prepare.validate import check_published, check_rejected, check_splits
 from finetune_trainer.prepared import Manifest
 from finetune_trainer.publish.manifest import read_published
@@ -69,11 +73,49 @@ def prepare(
 def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Recipe:
     tokenizer = load_tokenizer(storage, model, local / "tokenizer")
     objects = find_objects(storage, spec.data.sources)
+    benchmarks = find_objects(
+        storage,
+        [Source(uri=benchmark.uri) for benchmark in spec.data.decontamination.benchmarks],
+        within=BENCHMARKS_FIELD,
+    )
     with blame("spec.data.sources"):
         prints = fingerprints(storage, [raw.stored for raw in objects])
         sources = {raw.uri: f"{prints[raw.uri]}:{raw.text_document}" for raw in objects}
-        digest = plan.data_digest(spec, sources, model.tokenizer_digest)
-    return Recipe(digest=digest, spec=spec, objects=objects, task=task_for(spec.task), tokenizer=tokenizer)
+    with blame(BENCHMARKS_FIELD):
+        measures = fingerprints(storage, [raw.stored for raw in benchmarks])
+    previous_digest, previous = _previous(spec.data.split, storage, local / "previous")
+    return Recipe(
+        digest=plan.data_digest(
+            spec, sources, model.tokenizer_digest, benchmarks=measures, previous_digest=previous_digest
+        ),
+        spec=spec,
+        objects=objects,
+        given=tuple(_given(spec, raw) for raw in objects),
+        benchmarks=benchmarks,
+        previous=previous,
+        task=task_for(spec.task),
+        tokenizer=tokenizer,
+    )
+
+
+def _given(spec: Spec, raw: RawObject) -> SplitName | None:
+    split = spec.data.sources[raw.source].split
+    return None if split is None else SplitName[split.name]
+
+
+def _previous(split: Split, storage: Storage, local: Path) -> tuple[str | None, Assignment | None]:
+    """Digest and assignment of the prepared data whose rows stay where they are. Raises StageFailed."""
+    if split.previous_uri is None:
+        return None, None
+    field = "spec.data.split.previousUri"
+    with blame(field):
+        manifest = prepared.read_manifest(storage, split.previous_uri)
+        files = () if manifest is None else manifest.files
+        file = next((file for file in files if file.path == ASSIGNMENT_FILE), None)
+        if manifest is None or file is None:
+            message = f"{field}: there is no prepared data of this release in {split.previous_uri}"
+            raise StageFailed(ExitCode.MISMATCH, "DataAbsent", message, field=field)
+        return manifest.digest, read_assignment(prepared.fetch_file(storage, split.previous_uri, file, local))
 
 
 def _data(

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from finetune_api.contract import ExitCode
 from finetune_api.progress import Activity
 from finetune_api.result import DataSummary, SplitCounts
-from finetune_api.spec import Deduplication, Spec
+from finetune_api.spec import Spec
 from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.assignment import Assignment, write_assignment
+from finetune_trainer.prepare.barrier import Decision, decide
+from finetune_trainer.prepare.benchmarks import benchmark_texts
 from finetune_trainer.prepare.blame import blame
-from finetune_trainer.prepare.dedup import first_occurrences
 from finetune_trainer.prepare.encode import SplitWriter, TooLong, encode_row
-from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
+from finetune_trainer.prepare.ledger import Ledger, Rejection
 from finetune_trainer.prepare.read import RawObject, place
 from finetune_trainer.prepare.report import write_report
 from finetune_trainer.prepare.scan import Spill, Tally, scan
-from finetune_trainer.prepare.split import assign
+from finetune_trainer.prepare.split import NOWHERE, SplitName
 from finetune_trainer.prepare.validate import check_rows
 from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, row_id
 from finetune_trainer.storage import PreconditionFailed, Storage
@@ -37,6 +39,11 @@ class Recipe:
     digest: str
     spec: Spec
     objects: tuple[RawObject, ...]
+    given: tuple[SplitName | None, ...]
+    """The split of each object's rows, where its source names one."""
+    benchmarks: tuple[RawObject, ...]
+    previous: Assignment | None
+    """What `spec.data.split.previousUri` names."""
     task: Task
     tokenizer: ChatTokenizer
 
@@ -62,10 +69,9 @@ def build(
             for number in range(len(recipe.objects))
         ]
         check_rows(tally, recipe.spec.data)
-        kept = _without_duplicates(recipe, spills, ledger)
-        splits = assign((key.tobytes() for spill in spills for key in spill.split_keys), recipe.spec.data.split)
+        decision = _decide(recipe, spills, ledger, storage, spill_folder / "barrier")
         writers = [SplitWriter(folder / name, with_texts=name != "train") for name in SPLITS]
-        cleaned = _encode(recipe, spills, kept, splits, writers, ledger, progressed)
+        cleaned = _encode(recipe, spills, decision.splits, writers, ledger, progressed)
         contents = {writer.folder.name: writer.close() for writer in writers}
     train, validation, test = (writer.rows for writer in writers)
     summary = DataSummary(
@@ -78,7 +84,8 @@ def build(
         train_tokens=contents["train"].tokens,
         trained_tokens=contents["train"].trained,
     )
-    write_report(folder, summary=summary, contents=contents, ledger=ledger, tally=tally)
+    write_assignment(folder, decision.assignment)
+    write_report(folder, summary=summary, contents=contents, ledger=ledger, tally=tally, findings=decision.findings)
     return Manifest(
         format=FORMAT,
         digest=recipe.digest,
@@ -125,25 +132,33 @@ def _scan(
     return spill
 
 
-def _without_duplicates(recipe: Recipe, spills: list[Spill], ledger: Ledger) -> NDArray[np.bool_]:
-    """Which of all good rows are kept."""
-    keys = np.concatenate([spill.content_keys for spill in spills])
-    if recipe.spec.data.deduplication is Deduplication.OFF:
-        return np.ones(len(keys), dtype=bool)
+def _decide(recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storage, folder: Path) -> Decision:
+    """What becomes of all good rows; those that are left out are listed."""
     lines = np.concatenate([spill.lines for spill in spills])
     objects = np.repeat(np.arange(len(spills)), [len(spill.lines) for spill in spills])
-    first = first_occurrences(keys)
-    kept: NDArray[np.bool_] = first == np.arange(len(keys))
-    for row in np.flatnonzero(~kept):
-        original = place(recipe.sources[objects[first[row]]], int(lines[first[row]]))
-        ledger.remove(int(objects[row]), int(lines[row]), Removal.DUPLICATE, kept=original)
-    return kept
+
+    def place_of(row: int) -> str:
+        return place(recipe.sources[objects[row]], int(lines[row]))
+
+    decision = decide(
+        spills,
+        recipe.spec.data,
+        given=recipe.given,
+        previous=recipe.previous,
+        benchmarks=lambda: benchmark_texts(storage, recipe.benchmarks, folder),
+        place_of=place_of,
+        folder=folder,
+    )
+    for row in np.flatnonzero(decision.splits == NOWHERE).tolist():
+        kind, first = decision.removal(row)
+        kept = None if first is None else place_of(first)
+        ledger.remove(int(objects[row]), int(lines[row]), kind, kept=kept)
+    return decision
 
 
 def _encode(
     recipe: Recipe,
     spills: list[Spill],
-    kept: NDArray[np.bool_],
     splits: NDArray[np.int8],
     writers: list[SplitWriter],
     ledger: Ledger,
@@ -156,7 +171,7 @@ def _encode(
         lines = iter(zip(spill.lines.tolist(), spill.repaired.tolist(), strict=True))
         for batch in spill.batches():
             for messages, (line, repaired) in zip(batch, lines, strict=False):
-                if kept[row]:
+                if splits[row] != NOWHERE:
                     try:
                         documents = encode_row(
                             messages,

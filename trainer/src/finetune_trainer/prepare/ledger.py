@@ -33,6 +33,11 @@ class Removal(StrEnum):
 
     EMPTY = "Empty"
     DUPLICATE = "Duplicate"
+    """Its texts are those of an earlier row."""
+    NEAR_DUPLICATE = "NearDuplicate"
+    """Its words are nearly those of an earlier row."""
+    CONTAMINATED = "Contaminated"
+    """What is measured with would measure memory: train quotes this row, or it quotes a benchmark."""
     FILTERED = "Filtered"
     """`spec.data.cleaning` leaves it out: its length, or its language."""
 

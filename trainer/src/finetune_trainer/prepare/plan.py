@@ -13,8 +13,8 @@ from finetune_api.result import Resolved
 from finetune_api.spec import LoRA, Precision, Spec, Training
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_steps, pack_epoch
+from finetune_trainer.prepare import clean, prints
 from finetune_trainer.prepare.architecture import LINEAR_LAYERS, MistralConfig
-from finetune_trainer.prepare.clean import LIBRARIES
 from finetune_trainer.prepare.fingerprint import digest_of
 from finetune_trainer.prepared import FORMAT
 
@@ -106,8 +106,17 @@ def has_native_bfloat16(cpuinfo: str) -> bool:
     return not _NATIVE_BFLOAT16.isdisjoint(flags)
 
 
-def data_digest(spec: Spec, sources: Mapping[str, str], tokenizer_digest: str) -> str:
-    """Names prepared data. `sources` holds the fingerprint of each raw object by its uri.
+def data_digest(
+    spec: Spec,
+    sources: Mapping[str, str],
+    tokenizer_digest: str,
+    *,
+    benchmarks: Mapping[str, str] | None = None,
+    previous_digest: str | None = None,
+) -> str:
+    """Names prepared data. `sources` and `benchmarks` hold the fingerprint of each object by its uri.
+
+    `previous_digest` names the prepared data whose splits are kept.
 
     How many rows may be bad is checked each time, and where the data is kept changes nothing of it.
     """
@@ -117,9 +126,11 @@ def data_digest(spec: Spec, sources: Mapping[str, str], tokenizer_digest: str) -
             "sources": dict(sources),
             "task": spec.task.to_json(),
             "cleaning": spec.data.cleaning.to_json(),
-            "libraries": LIBRARIES,
+            "libraries": clean.LIBRARIES | prints.LIBRARIES,
             "deduplication": spec.data.deduplication,
-            "split": spec.data.split.to_json(),
+            "decontamination": spec.data.decontamination.to_json() | {"benchmarks": dict(benchmarks or {})},
+            "split": spec.data.split.to_json() | {"previousUri": previous_digest},
+            "givenSplits": [source.to_json() for source in spec.data.sources if source.split is not None],
             "tokenizer": tokenizer_digest,
             "sequenceLength": spec.training.sequence_length,
         }

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from finetune_api.model import Model
 from finetune_api.result import DataSummary
+from finetune_trainer.prepare.barrier import Findings
 from finetune_trainer.prepare.clean import field_of
 from finetune_trainer.prepare.ledger import Ledger
 from finetune_trainer.prepare.scan import Tally
@@ -47,12 +48,19 @@ class PreparationReport(Model):
     """Rows that could be read, by what they look like."""
     encodings: dict[str, int]
     """Files of text, by how they are written."""
+    findings: Findings
     cleaning: dict[str, CleaningStep]
     """By the field of `spec.data.cleaning` that switches the step."""
 
 
 def write_report(
-    folder: Path, *, summary: DataSummary, contents: Mapping[str, SplitFiles], ledger: Ledger, tally: Tally
+    folder: Path,
+    *,
+    summary: DataSummary,
+    contents: Mapping[str, SplitFiles],
+    ledger: Ledger,
+    tally: Tally,
+    findings: Findings,
 ) -> None:
     """Write report.json."""
     report = PreparationReport(
@@ -62,6 +70,7 @@ def write_report(
         removed={kind.value: rows for kind, rows in ledger.removed.items()},
         shapes={shape.value: rows for shape, rows in tally.shapes.items()},
         encodings={encoding.value: files for encoding, files in tally.encodings.items()},
+        findings=findings,
         cleaning={
             to_camel(field_of(step)): CleaningStep(
                 rows=rows, examples=tuple(_example(*texts) for texts in tally.examples.get(step, ()))

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from finetune_api.spec import Data
 from finetune_trainer.prepare.clean import Cleaner
 from finetune_trainer.prepare.clean.step import Step
-from finetune_trainer.prepare.dedup import KEY_BYTES, content_key
 from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
+from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
-from finetune_trainer.prepare.split import group_key
+from finetune_trainer.prepare.split import NO_GROUP, group_key
 from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
 from finetune_trainer.tasks.shapes import Shape
@@ -33,8 +33,6 @@ _SPILL_SCHEMA = pa.schema(
         ("line", pa.int64()),
         ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.large_string())]))),
         ("steps", pa.int32()),
-        ("content_key", pa.binary(KEY_BYTES)),
-        ("split_key", pa.binary(KEY_BYTES)),
     ]
 )
 _EXAMPLES = 3
@@ -51,9 +49,8 @@ class GoodRow:
     messages: Messages
     steps: Step
     """What cleaning did to it."""
-    content_key: bytes
-    split_key: bytes
-    """Of its group, or its content's where it has none."""
+    group: bytes
+    """The key of its group, zeros where it has none."""
 
 
 @dataclass
@@ -85,12 +82,18 @@ class Spill:
     """The good rows of one object, in line order, N of them."""
 
     path: Path
-    content_keys: NDArray[np.uint64]
-    """Shape (N, 2)."""
-    split_keys: NDArray[np.uint64]
-    """Shape (N, 2)."""
     lines: NDArray[np.int64]
     repaired: NDArray[np.bool_]
+
+    @property
+    def prints(self) -> Path:
+        """Their fingerprints, N of prints.PRINT."""
+        return self.path.with_suffix(".prints")
+
+    @property
+    def groups(self) -> Path:
+        """The keys of their groups, N of uint64."""
+        return self.path.with_suffix(".groups")
 
     def batches(self) -> Iterator[list[Messages]]:
         """The rows' texts, at most BATCH_ROWS at a time."""
@@ -117,21 +120,26 @@ def scan(
     """Spill the good rows of object number `source` to `path`; `progressed` hears the rows read so far."""
     columns: list[pa.RecordBatch] = []
     cleaner = Cleaner(data.cleaning)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _SPILL_SCHEMA) as writer:
-        notes = Notes()
+    notes = Notes()
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pa.ipc.new_stream(sink, _SPILL_SCHEMA) as writer,
+        path.with_suffix(".prints").open("wb") as prints,
+        path.with_suffix(".groups").open("wb") as groups,
+    ):
         rows = read_rows(stream, raw, scratch=path.parent, notes=notes)
         for good in _batched(_good_rows(rows, source, task, data.split.group_by, cleaner, ledger, tally)):
             batch = _to_arrow(good)
             writer.write_batch(batch)
-            columns.append(batch.select(["line", "steps", "content_key", "split_key"]))
+            prints.write(prints_of([row.messages for row in good]).tobytes())
+            groups.write(b"".join(row.group for row in good))
+            columns.append(batch.select(["line", "steps"]))
             progressed(tally.rows)
     if notes.encoding is not None:
         tally.encodings[notes.encoding] += 1
     table = pa.Table.from_batches(columns, columns[0].schema if columns else _SPILL_SCHEMA).combine_chunks()
     return Spill(
         path=path,
-        content_keys=_keys(table.column("content_key")),
-        split_keys=_keys(table.column("split_key")),
         lines=table.column("line").to_numpy(),
         repaired=table.column("steps").to_numpy() != 0,
     )
@@ -175,8 +183,7 @@ def _good_rows(
         if refused is not None:
             ledger.remove(source, row.line, Removal.FILTERED, reason=refused)
             continue
-        key = content_key(messages)
-        yield GoodRow(row.line, messages, done, key, key if group is None else group_key(group))
+        yield GoodRow(row.line, messages, done, NO_GROUP if group is None else group_key(group))
 
 
 def _count(tally: Tally, before: Messages, after: Messages, steps: Step, cleaner: Cleaner) -> None:
@@ -210,12 +217,6 @@ def _to_arrow(rows: list[GoodRow]) -> pa.RecordBatch:
         [row.line for row in rows],
         [[message._asdict() for message in row.messages] for row in rows],
         [int(row.steps) for row in rows],
-        [row.content_key for row in rows],
-        [row.split_key for row in rows],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SPILL_SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=_SPILL_SCHEMA)
-
-
-def _keys(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    return np.frombuffer(b"".join(column.to_pylist()), dtype="<u8").reshape(-1, 2)

@@ -1,16 +1,17 @@
-"""Which split a row belongs to: a function of its key, the seed and the percentages, of nothing else."""
+"""Which split each group of rows belongs to: a function of the groups' keys, sizes and labels, and of the seed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetune_api import spec
-from finetune_trainer.prepare.dedup import KEY_BYTES
+from finetune_trainer.prepare.words import mixed
 
 
 class SplitName(IntEnum):
@@ -21,21 +22,100 @@ class SplitName(IntEnum):
     TEST = 2
 
 
+NOWHERE: Final = -1
+"""In place of a SplitName."""
+NO_GROUP: Final = bytes(8)
+"""In place of a group's key."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What is divided: G groups of rows that stay together."""
+
+    keys: NDArray[np.uint64]
+    """Tells a group from others, now and when rows were added; shape (G,)."""
+    sizes: NDArray[np.int64]
+    """Rows of each."""
+    strata: NDArray[np.uint64]
+    """The label of each, hashed; all the same where nothing is stratified."""
+    pinned: NDArray[np.int8]
+    """A SplitName where an earlier division decides, else NOWHERE."""
+
+
 def group_key(value: object) -> bytes:
-    """Equal for rows of one group."""
-    return hashlib.blake2b(
-        repr(value).encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES, person=b"group"
-    ).digest()
+    """8 bytes, equal for rows of one group, and never zero."""
+    digest = hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8, person=b"group").digest()
+    return digest if any(digest) else b"\x01" + digest[1:]
 
 
-def assign(keys: Iterable[bytes], split: spec.Split) -> NDArray[np.int8]:
-    """A SplitName for each key. Adding rows never moves another; shares are met on average, not exactly."""
-    seed = split.seed.to_bytes(8, "little")
-    bounds = np.cumsum([split.train_percent, split.validation_percent])
-    percentiles = np.fromiter((_percentile(key, seed) for key in keys), dtype=np.int8)
-    return np.searchsorted(bounds, percentiles, side="right").astype(np.int8)
+def shares(split: spec.Split, given: frozenset[SplitName] = frozenset()) -> NDArray[np.int64]:
+    """Percent of each split, of rows that are divided: what `given` files fill gets none of them; shape (3,)."""
+    percents = (split.train_percent, split.validation_percent, split.test_percent)
+    return np.array([0 if name in given else percent for name, percent in zip(SplitName, percents, strict=True)])
 
 
-def _percentile(key: bytes, seed: bytes) -> int:
-    """0 to 99, evenly."""
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8, key=seed).digest(), "little") * 100 >> 64
+def divide(groups: Groups, split: spec.Split, given: frozenset[SplitName] = frozenset()) -> NDArray[np.int8]:
+    """A SplitName for each group."""
+    ranks = mixed(groups.keys ^ mixed(groups.strata ^ mixed(np.full(1, split.seed, dtype=np.uint64))))
+    percents = shares(split, given)
+    if split.assignment is spec.Assignment.STABLE:
+        places = _by_threshold(ranks, percents)
+    else:
+        places = np.empty(len(ranks), dtype=np.int8)
+        for stratum in np.unique(groups.strata):
+            of_it = np.flatnonzero(groups.strata == stratum)
+            places[of_it] = _by_quota(ranks[of_it], groups.sizes[of_it], groups.pinned[of_it], percents)
+    pinned = groups.pinned != NOWHERE
+    places[pinned] = groups.pinned[pinned]
+    if split.assignment is spec.Assignment.EXACT:
+        _fill_empty(places, ranks, pinned, percents)
+    return places
+
+
+def _by_threshold(ranks: NDArray[np.uint64], percents: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Other groups are not looked at: adding some moves none. Shares are met on average."""
+    points = ((ranks >> np.uint64(32)) * np.uint64(percents.sum()) >> np.uint64(32)).astype(np.int64)
+    return np.searchsorted(np.cumsum(percents)[:-1], points, side="right").astype(np.int8)
+
+
+def _by_quota(
+    ranks: NDArray[np.uint64], sizes: NDArray[np.int64], pinned: NDArray[np.int8], percents: NDArray[np.int64]
+) -> NDArray[np.int8]:
+    """In the order of their ranks, cut where the shares are met: to half a group at each cut. Exact integers."""
+    total = int(sizes.sum())
+    there = np.array([int(sizes[pinned == name].sum()) for name in SplitName])
+    wanted = np.maximum(0, total * percents - there * int(percents.sum()))
+    places = np.zeros(len(ranks), dtype=np.int8)
+    free = np.flatnonzero(pinned == NOWHERE)
+    order = free[np.argsort(ranks[free], kind="stable")]
+    rest = total - int(there.sum())
+    middles = 2 * np.cumsum(sizes[order]) - sizes[order]
+    cuts = 2 * rest * np.cumsum(wanted)[:-1]
+    places[order] = np.searchsorted(cuts, middles * int(wanted.sum()), side="right")
+    return places
+
+
+def _fill_empty(
+    places: NDArray[np.int8], ranks: NDArray[np.uint64], pinned: NDArray[np.bool_], percents: NDArray[np.int64]
+) -> None:
+    """Of few groups, one of those that have most goes where none is: a split of nothing measures nothing."""
+    for name in np.flatnonzero(percents):
+        counts = np.bincount(places, minlength=len(SplitName))
+        free = np.flatnonzero((places == counts.argmax()) & ~pinned)
+        if counts[name] == 0 and counts.max() > 1 and len(free):
+            places[free[ranks[free].argmax()]] = name
+
+
+def most_frequent(groups: NDArray[np.int64], labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """For each group the label that most of its rows have, of equals the smallest; shape (G,).
+
+    `groups` numbers the group of each row from 0 without a gap, `labels` are the rows', both of shape (N,).
+    """
+    order = np.lexsort((labels, groups))
+    ordered = np.stack([groups[order].astype(np.uint64), labels[order]], axis=1)
+    starts = np.flatnonzero(np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1)))
+    counts = np.diff(np.append(starts, len(order)))
+    best = np.lexsort((ordered[starts, 1], -counts, ordered[starts, 0]))
+    firsts = np.unique(ordered[starts[best], 0], return_index=True)[1]
+    found: NDArray[np.uint64] = ordered[starts[best[firsts]], 1]
+    return found

@@ -1,0 +1,266 @@
+"""Between the passes: from fingerprints and grams, which rows are kept and in which split each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune_api import spec
+from finetune_api.model import Model
+from finetune_trainer.prepare.assignment import Assignment
+from finetune_trainer.prepare.contamination import Contamination
+from finetune_trainer.prepare.ledger import Removal
+from finetune_trainer.prepare.likeness import Likeness, group_rows, likeness_of, row_keys
+from finetune_trainer.prepare.prints import PRINT
+from finetune_trainer.prepare.scan import Spill
+from finetune_trainer.prepare.split import NOWHERE, Groups, SplitName, divide, shares
+from finetune_trainer.prepare.words import learnt_text, mixed
+from finetune_trainer.prepared import SPLITS
+
+FEW_ROWS: Final = 10
+"""A smaller validation or test split measures little."""
+LARGE_GROUP_PERCENT: Final = 10
+DEVIATION_POINTS: Final = 2
+
+_GROUP = np.uint64(0x67726F7570)
+
+
+class Findings(Model):
+    """What only a look at all rows together tells, for the report."""
+
+    exact_duplicates: int
+    """Rows that equal an earlier one, whether or not they were removed."""
+    near_duplicates: int
+    """Rows that resemble an earlier one and equal none, whether or not they were removed."""
+    conflicts: int
+    """Inputs that have more than one output; their rows stay."""
+    conflict_places: tuple[tuple[str, str], ...]
+    """Two rows each of the first of them."""
+    groups: int
+    """Of kept rows; what must not be parted counts as one."""
+    largest_group: int
+    """Rows of the largest."""
+    moved: int | None
+    """Rows in another split than in `spec.data.split.previousUri`; null without one."""
+    warnings: tuple[str, ...]
+    """What a person should know before training on this, in sentences."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Of the N rows of all spills, in their order."""
+
+    splits: NDArray[np.int8]
+    """A SplitName, or NOWHERE for a row that is left out; shape (N,)."""
+    repeated: NDArray[np.int64]
+    """The earliest row that each equals or resembles, or its own number; shape (N,)."""
+    equals: NDArray[np.bool_]
+    """Whether it equals an earlier one; shape (N,)."""
+    assignment: Assignment
+    findings: Findings
+
+    def removal(self, row: int) -> tuple[Removal, int | None]:
+        """Why a row is left out, and the row that stands for it, if one does."""
+        first = int(self.repeated[row])
+        if first == row:
+            return Removal.CONTAMINATED, None
+        return Removal.DUPLICATE if self.equals[row] else Removal.NEAR_DUPLICATE, first
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All rows, those of given splits first: of two that are alike, it is they who stay."""
+
+    spills: tuple[Spill, ...]
+    prints: NDArray[np.void]
+    groups: NDArray[np.uint64] | None
+    given: NDArray[np.int8]
+    """A SplitName or NOWHERE."""
+    own_order: NDArray[np.int64]
+    """Number of each among all rows in the order of the sources."""
+
+    def texts(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
+        row = 0
+        for spill in self.spills:
+            for batch in spill.batches():
+                for messages in batch:
+                    if wanted[row]:
+                        yield row, learnt_text(messages)
+                    row += 1
+
+
+def decide(
+    spills: Sequence[Spill],
+    data: spec.Data,
+    *,
+    given: Sequence[SplitName | None],
+    previous: Assignment | None,
+    benchmarks: Callable[[], Iterator[str]],
+    place_of: Callable[[int], str],
+    folder: Path,
+) -> Decision:
+    """`given` is the split of each source's rows, `benchmarks` the texts that may not be trained on.
+
+    `place_of` names a row, numbered in the order of the sources. `folder` is made; it takes 64 bytes a row and, while
+    duplicates are looked for, 128 more.
+    """
+    folder.mkdir(parents=True)
+    rows = _gather(spills, data, given, folder)
+    likeness = likeness_of(rows.prints, folder / "likeness")
+    kept = likeness.kept(data.deduplication)
+    if data.decontamination.benchmarks:
+        quoting = _quoting(rows, kept, benchmarks, folder / "benchmarks")
+        kept[quoting] = False
+    cut = _cut(rows, likeness, kept, data, given, previous, folder / "cut-1")
+    if data.decontamination.evaluation:
+        for again in (True, False):
+            quoted = _quoted(rows, cut.splits, folder / f"contamination-{again}")
+            kept[quoted] = False
+            cut = replace(cut, splits=np.where(kept, cut.splits, NOWHERE).astype(np.int8))
+            if not (again and len(quoted)) or data.split.assignment is spec.Assignment.STABLE:
+                break
+            cut = _cut(rows, likeness, kept, data, given, previous, folder / "cut-2")
+    own = rows.own_order
+    splits = np.empty_like(cut.splits)
+    repeated, equals = np.empty_like(own), np.empty(len(own), dtype=bool)
+    splits[own], repeated[own], equals[own] = cut.splits, own[likeness.repeated], likeness.equals
+    keys = row_keys(rows.prints)
+    findings = Findings(
+        exact_duplicates=int(likeness.equals.sum()),
+        near_duplicates=int(likeness.resembles.sum()),
+        conflicts=likeness.equality.conflicts,
+        conflict_places=tuple(
+            (place_of(int(own[one])), place_of(int(own[other]))) for one, other in likeness.equality.conflicting
+        ),
+        groups=cut.groups,
+        largest_group=cut.largest,
+        moved=None if previous is None else previous.moved(keys[kept], cut.splits[kept]),
+        warnings=tuple(_warnings(cut, data, given)),
+    )
+    return Decision(
+        splits=splits,
+        repeated=repeated,
+        equals=equals,
+        assignment=Assignment.of(keys[kept], cut.splits[kept]),
+        findings=findings,
+    )
+
+
+def _gather(spills: Sequence[Spill], data: spec.Data, given: Sequence[SplitName | None], folder: Path) -> _Rows:
+    order = sorted(range(len(spills)), key=lambda number: (given[number] is None, number))
+    sizes = np.array([len(spill.lines) for spill in spills], dtype=np.int64)
+    starts = np.cumsum(sizes) - sizes
+    names = np.array([NOWHERE if name is None else name for name in given], dtype=np.int8)
+    prints = _concatenated([spills[number].prints for number in order], folder / "prints", PRINT)
+    groups = [spills[number].groups for number in order]
+    return _Rows(
+        spills=tuple(spills[number] for number in order),
+        prints=prints,
+        groups=_concatenated(groups, folder / "groups", np.dtype("<u8")) if data.split.group_by is not None else None,
+        given=np.repeat(names[order], sizes[order]),
+        own_order=np.concatenate([np.arange(starts[number], starts[number] + sizes[number]) for number in order]),
+    )
+
+
+def _concatenated(paths: Sequence[Path], target: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    with target.open("wb") as file:
+        for path in paths:
+            with path.open("rb") as part:
+                copyfileobj(part, file, 1 << 20)
+    # An empty file cannot be mapped.
+    return np.memmap(target, dtype=dtype, mode="r") if target.stat().st_size else np.zeros(0, dtype=dtype)
+
+
+def _quoting(
+    rows: _Rows, kept: NDArray[np.bool_], benchmarks: Callable[[], Iterator[str]], folder: Path
+) -> NDArray[np.uint32]:
+    """Rows that hold a benchmark's; those of given splits are the user's choice."""
+    count = sum(1 for _ in benchmarks())
+    free = kept & (rows.given == NOWHERE)
+    return Contamination(enumerate(benchmarks()), rows.texts(free), expected=count, folder=folder).train_rows()
+
+
+def _quoted(rows: _Rows, splits: NDArray[np.int8], folder: Path) -> NDArray[np.uint32]:
+    """Validation and test rows that train quotes."""
+    measured = (splits == SplitName.VALIDATION) | (splits == SplitName.TEST)
+    if not measured.any():
+        return np.zeros(0, dtype=np.uint32)
+    train = splits == SplitName.TRAIN
+    return Contamination(
+        rows.texts(measured), rows.texts(train), expected=int(measured.sum()), folder=folder
+    ).measured_rows()
+
+
+@dataclass(frozen=True)
+class _Cut:
+    splits: NDArray[np.int8]
+    groups: int
+    largest: int
+
+
+def _cut(
+    rows: _Rows,
+    likeness: Likeness,
+    kept: NDArray[np.bool_],
+    data: spec.Data,
+    given: Sequence[SplitName | None],
+    previous: Assignment | None,
+    folder: Path,
+) -> _Cut:
+    first = group_rows(likeness, kept, rows.groups, data.split.assignment, folder)
+    numbers = np.flatnonzero(kept)
+    roots, group = np.unique(first[numbers], return_inverse=True)
+    keys = row_keys(rows.prints[roots])
+    if rows.groups is not None:
+        keys = np.where(rows.groups[roots] == 0, keys, mixed(rows.groups[roots] ^ _GROUP))
+    sizes = np.bincount(group, minlength=len(roots))
+    where_given = _first_named(rows.given[numbers], group, len(roots))
+    free = where_given == NOWHERE
+    before = (
+        np.full(len(numbers), NOWHERE, np.int8) if previous is None else previous.find(row_keys(rows.prints[numbers]))
+    )
+    groups = Groups(
+        keys=keys[free],
+        sizes=sizes[free],
+        strata=np.zeros(int(free.sum()), dtype=np.uint64),
+        pinned=_first_named(before, group, len(roots))[free],
+    )
+    where_given[free] = divide(groups, data.split, frozenset(name for name in given if name is not None))
+    splits = np.full(len(kept), NOWHERE, dtype=np.int8)
+    splits[numbers] = where_given[group]
+    return _Cut(
+        splits=np.where(kept & (rows.given != NOWHERE), rows.given, splits).astype(np.int8),
+        groups=len(roots),
+        largest=int(sizes.max(initial=0)),
+    )
+
+
+def _first_named(names: NDArray[np.int8], group: NDArray[np.int64], groups: int) -> NDArray[np.int8]:
+    """For each group what its first row has that is not NOWHERE."""
+    found = np.full(groups, NOWHERE, dtype=np.int8)
+    named = np.flatnonzero(names != NOWHERE)[::-1]
+    found[group[named]] = names[named]  # of several, the last that is written stays: the first row's
+    return found
+
+
+def _warnings(cut: _Cut, data: spec.Data, given: Sequence[SplitName | None]) -> Iterator[str]:
+    counts = np.bincount(cut.splits[cut.splits != NOWHERE], minlength=len(SPLITS))
+    total = int(counts.sum())
+    for name in (SplitName.VALIDATION, SplitName.TEST):
+        if 0 < counts[name] < FEW_ROWS:
+            rows = "1 row" if counts[name] == 1 else f"{counts[name]} rows"
+            yield f"{SPLITS[name]} has {rows}: what is measured on so few says little"
+    if total and cut.largest > 1 and cut.largest * 100 > total * LARGE_GROUP_PERCENT:
+        yield f"{cut.largest} of {total} rows are one group, and stay in one split"
+    if any(name is not None for name in given):
+        return
+    for name, percent in zip(SplitName, shares(data.split), strict=True):
+        share = 100 * counts[name] / max(1, total)
+        if abs(share - percent) > DEVIATION_POINTS:
+            yield f"{SPLITS[name]} has {share:.1f} % of the rows, {percent} % were asked for"
