@@ -36,12 +36,13 @@ def excess(content: bytes) -> str | None:
     bare = _STRING.sub(b"", content)
     if bare.count(b",") >= MAX_MEMBERS:
         return f"more than {MAX_MEMBERS} members"
-    return f"more than {MAX_DEPTH} levels deep" if deep and _depth(bare) > MAX_DEPTH else None
+    return f"more than {MAX_DEPTH} levels deep" if deep and _is_too_deep(bare) else None
 
 
-def _depth(bare: bytes) -> int:
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(bare):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+def _is_too_deep(bare: bytes) -> bool:
+    depth = 0
+    for bracket in _BRACKET.finditer(bare):
+        depth += 1 if bracket.group() in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
