@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -62,6 +63,27 @@ def test_rows_that_a_dictionary_makes_too_long_are_rejected_one_by_one() -> None
         BadLine(2, "longer than 16 MiB, or more than 100000 members"),
         RawRow(3, {"a": ["y"]}),
     ]
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_packed_batches_are_read_and_one_that_is_a_bomb_is_refused_before_it_is_unpacked(compression: str) -> None:
+    small = pa.record_batch({"text": ["a" * 1000] * 3, "word": pa.array(["b" * 500] * 3).dictionary_encode()})
+    rows = rows_of(arrow([small], compression=compression), "x.arrow")
+    assert [row.fields for row in rows if isinstance(row, RawRow)] == small.to_pylist()
+    zeros = pa.array(np.zeros((256 << 20) // 8 + 1, np.int64))
+    bomb = arrow([pa.record_batch({"a": zeros})], compression=compression)
+    assert len(bomb) < 4 << 20
+    with pytest.raises(StageFailed, match="a batch that unpacks to 256 MiB; write batches of at most 256 MiB"):
+        rows_of(bomb, "x.arrow")
+
+
+def test_offsets_that_lead_out_of_a_buffer_are_damage_and_no_crash() -> None:
+    content = arrow([pa.record_batch({"text": ["a" * 10] * 4})])
+    offsets = np.array([0, 10, 20, 30, 40], np.int32).tobytes()
+    broken = content.replace(offsets, np.array([0, 10, 1 << 30, 30, 40], np.int32).tobytes())
+    assert broken != content
+    with pytest.raises(StageFailed, match=r"x\.arrow is damaged after row 0: "):
+        rows_of(broken, "x.arrow")
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,10 @@ def _row_bytes(column: pa.Array) -> NDArray[np.int64]:
     if pa.types.is_dictionary(kind):
         # Of an empty dictionary every index is null.
         weights = np.append(_row_bytes(column.dictionary), _MEMBER_BYTES)
-        indices = column.indices.cast(pa.int64()).fill_null(len(column.dictionary))
-        taken: NDArray[np.int64] = weights[indices.to_numpy(zero_copy_only=False)]
+        indices = column.indices.cast(pa.int64()).fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(weights):
+            raise Unreadable("a column points behind its dictionary")
+        taken: NDArray[np.int64] = weights[indices]
         return taken
     if _is_text(kind):
         lengths = pc.binary_length(column).cast(pa.int64()).fill_null(0)

@@ -22,7 +22,8 @@ def rows_of_parquet(file: BinaryIO) -> Iterator[RawRow | BadLine]:
     """The rows of a file that can be read anywhere. Raises Unreadable when it is damaged or a bomb."""
     try:
         yield from rows_of_batches(_batches(file))
-    except (pa.ArrowException, OSError) as error:
+    # Its two schemas may name different columns, or in no text.
+    except (pa.ArrowException, KeyError, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's, not Parquet's
             raise
         raise Unreadable(str(error)) from error
