@@ -86,13 +86,14 @@ class _Rows:
     """Number of each among all rows in the order of the sources."""
 
     def texts(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
-        row = 0
+        """Number and learnt text of each wanted row."""
+        start = 0
         for spill in self.spills:
-            for batch in spill.batches():
-                for messages in batch:
-                    if wanted[row]:
-                        yield row, learnt_text(messages)
-                    row += 1
+            end = start + len(spill.lines)
+            numbers = (np.flatnonzero(wanted[start:end]) + start).tolist()
+            for row, messages in zip(numbers, spill.chosen(wanted[start:end]), strict=True):
+                yield row, learnt_text(messages)
+            start = end
 
 
 def decide(

@@ -104,6 +104,16 @@ class Spill:
                     for row in batch.column("messages").to_pylist()
                 ]
 
+    def chosen(self, wanted: NDArray[np.bool_]) -> Iterator[Messages]:
+        """The texts of the rows that are True in `wanted`, shape (N,)."""
+        start = 0
+        with pa.memory_map(str(self.path)) as source:
+            for batch in pa.ipc.open_stream(source):
+                mask = pa.array(wanted[start : start + batch.num_rows])
+                start += batch.num_rows
+                for row in batch.column("messages").filter(mask).to_pylist():
+                    yield tuple(Message(turn["role"], turn["content"]) for turn in row)
+
 
 def scan(
     stream: BinaryIO,
