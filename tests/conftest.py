@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -18,6 +19,11 @@ from s3server import S3Server
 FOLDER = Path(__file__).parent
 ONE_PROCESS = ("e2e", "kubernetes", "trainer")
 """Where tests share something dear (runs, a control plane, a process with torch): one worker for each folder."""
+
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -171,6 +171,20 @@ def test_a_second_job_with_the_same_data_only_tries_whether_it_may_write(tmp_pat
     assert before.keys() == {path for path in (tmp_path / "output").rglob("*") if path.is_file()}
 
 
+def test_each_folder_is_tried_once_before_the_work_begins(tmp_path: Path) -> None:
+    class Recording(WatchedStorage):
+        def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> Any:
+            written.append(uri.removeprefix(f"file://{tmp_path}/"))
+            return super().write(uri, content, if_match=if_match, if_absent=if_absent)
+
+    written: list[str] = []
+    prepared = run(prepare_snapshot(tmp_path), tmp_path / "scratch", Recording(open_storage()))
+    assert [uri for uri in written if uri.endswith(".may-be-written")] == [
+        f"output/prepared/{prepared.data_digest}/.may-be-written",
+        "output/.may-be-written",
+    ]
+
+
 def test_prepared_data_that_is_no_longer_whole_is_made_again(tmp_path: Path) -> None:
     first = run(prepare_snapshot(tmp_path), tmp_path / "scratch")
     (local(first) / "train" / "00000.arrow").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,6 +42,13 @@ def prepare(
     def progressed(activity: Activity, rows: int) -> None:
         report(Progress(stage=Stage.PREPARE, attempt=snapshot.attempt, activity=activity, rows_read=rows))
 
+    @cache
+    def try_to_write(folder_uri: str) -> None:
+        """A store may let us read and not write, or not delete: better told now than after hours of work."""
+        uri = f"{folder_uri.rstrip('/')}/.may-be-written"
+        storage.write(uri, b"")
+        storage.delete(uri)
+
     spec = snapshot.spec
     progressed(Activity.READING, 0)
     with TemporaryDirectory(dir=scratch) as name:
@@ -48,7 +56,7 @@ def prepare(
         model = resolve(storage, spec.model.uri)
         plan.check_spec(spec, model.config)
         recipe = _recipe(spec, model, storage, local)
-        data_uri, manifest = _data(recipe, storage, local, progressed)
+        data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed)
         check_rejected(manifest, spec.data, data_uri)
         check_splits(manifest, spec.data.split)
         lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
@@ -57,7 +65,7 @@ def prepare(
     with blame("spec.output.uri"):
         published = read_published(storage, spec.output.uri, run)
         if published is None:
-            _try_to_write(storage, spec.output.uri)
+            try_to_write(spec.output.uri)
     check_published(published, spec.output)
     return Prepared(
         run=run,
@@ -119,7 +127,11 @@ def _previous(split: Split, storage: Storage, local: Path) -> tuple[str | None, 
 
 
 def _data(
-    recipe: Recipe, storage: Storage, local: Path, progressed: Callable[[Activity, int], None]
+    recipe: Recipe,
+    storage: Storage,
+    local: Path,
+    try_to_write: Callable[[str], None],
+    progressed: Callable[[Activity, int], None],
 ) -> tuple[str, Manifest]:
     """Where the data lies, and its manifest; built only when it is not there yet."""
     data, output = recipe.spec.data, recipe.spec.output
@@ -127,16 +139,9 @@ def _data(
     with blame("spec.output.uri" if data.cache_uri is None else "spec.data.cacheUri"):
         manifest = prepared.read_manifest(storage, uri)
         if manifest is None:
-            _try_to_write(storage, uri)
+            try_to_write(uri)
             with blame("spec.output.uri"):
-                _try_to_write(storage, output.uri)
+                try_to_write(output.uri)
             manifest = build(recipe, local / "data", storage, local / "spill", progressed)
             prepared.commit(storage, uri, manifest, local / "data")
     return uri, manifest
-
-
-def _try_to_write(storage: Storage, folder_uri: str) -> None:
-    """A store may let us read and not write, or not delete: better told now than after hours of work."""
-    uri = f"{folder_uri.rstrip('/')}/.may-be-written"
-    storage.write(uri, b"")
-    storage.delete(uri)
