@@ -117,7 +117,7 @@ ROWS: Final = (
     _row("a null answer", with_row(prompt="q", completion=None), "completion is null, not text"),
     _row("an answer of blanks", with_row(prompt="q", completion=" \n"), "empty answer"),
     _row("a number for an answer", with_row(prompt="q", completion=4), "completion is a number, not text"),
-    _row("a tool's result", with_row(messages=turns("user", "tool", "assistant")), "tools cannot be trained on yet"),
+    _row("a result without a call", with_row(messages=turns("user", "tool", "assistant")), "the result of no call"),
     _row("a picture", with_row(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "only text can be"),
     _row(
         "a row longer than the model's",

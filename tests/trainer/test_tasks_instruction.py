@@ -154,26 +154,6 @@ def test_a_row_without_a_mapped_field_names_what_maps_it(
             "messages[0].content[0] is no text, and only text can be trained on",
         ),
         (
-            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
-            "messages[0].tool_calls",
-            "messages[0] has tool_calls; tools cannot be trained on yet",
-        ),
-        (
-            {"messages": [{"role": "tool", "content": "4", "tool_call_id": "1"}]},
-            "messages[0].role",
-            "messages[0] is of a tool; tools cannot be trained on yet",
-        ),
-        (
-            {"conversations": [{"from": "observation", "value": "4"}]},
-            "conversations[0].from",
-            "conversations[0] is of a tool; tools cannot be trained on yet",
-        ),
-        (
-            {**conversation("q", "a"), "tools": [{"type": "function"}]},
-            "tools",
-            "the row has tools; tools cannot be trained on yet",
-        ),
-        (
             {"messages": [{"role": "assistant", "content": "a", "weight": 0}]},
             "messages[0].weight",
             "messages[0] has a weight other than 1: every answer is trained alike",
@@ -229,5 +209,5 @@ def test_each_document_is_shown_by_its_last_answer(tmp_path: Path) -> None:
     tokenizer = load(tmp_path)
     plain = turns("user:q", "assistant:a", "user:r", "assistant:b")
     assert [(d.prompt, d.answer) for d in TASK.encode(plain, tokenizer)] == [("r", "b")]
-    with_system = turns("system:s", *(f"{role}:{content}" for role, content in plain))
+    with_system = turns("system:s", *(f"{message.role}:{message.content}" for message in plain))
     assert [(d.prompt, d.answer) for d in TASK.encode(with_system, tokenizer)] == [("q", "a"), ("r", "b")]

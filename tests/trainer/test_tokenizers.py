@@ -69,7 +69,7 @@ def theirs(version: str) -> MistralTokenizer[Any, Any, Any, Any, Any]:
 
 def published_ids(theirs: MistralTokenizer[Any, Any, Any, Any, Any], messages: Sequence[Message]) -> list[int]:
     kinds = {"system": SystemMessage, "user": UserMessage, "assistant": AssistantMessage}
-    request = ChatCompletionRequest(messages=[kinds[role](content=content) for role, content in messages])
+    request = ChatCompletionRequest(messages=[kinds[message.role](content=message.content) for message in messages])
     return list(theirs.encode_chat_completion(request).tokens)
 
 
@@ -148,7 +148,7 @@ def rendered(*messages: Message) -> str:
     """ChatML by hand."""
     if messages[0].role != "system":
         messages = (Message("system", "You are a helpful AI assistant"), *messages)
-    return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in messages)
+    return "".join(f"<|im_start|>{message.role}\n{message.content}<|im_end|>\n" for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_ids_are_those_of_the_template_up_to_the_last_eos(
     (encoded,) = chatml.encode_messages(messages)
     whole = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode(rendered(*messages)).ids
     assert encoded.ids == whole[:-1]
-    assert trained_texts(chatml, encoded) == [content for role, content in messages if role == "assistant"]
+    assert trained_texts(chatml, encoded) == [message.content for message in messages if message.role == "assistant"]
     assert trained_ends(encoded) == [chatml.eos_id] * len(encoded.trained)
 
 

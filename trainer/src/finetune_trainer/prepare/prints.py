@@ -41,6 +41,7 @@ _WEIGHTS = mixed(np.arange(_BAND_ROWS, dtype=np.uint64)) | np.uint64(1)
 def content_key(messages: Messages) -> bytes:
     """16 bytes; equal for rows whose texts differ in nothing but Unicode composition and outer white space.
 
+    Definitions of tools, calls and results are texts; ids of calls, which are drawn at random, are not.
     Where there are several texts, the first half is of what is asked and the second of the last answer.
     """
     if len(messages) == 1:
@@ -50,10 +51,17 @@ def content_key(messages: Messages) -> bytes:
 
 def _hash(messages: Messages, size: int) -> bytes:
     digest = hashlib.blake2b(digest_size=size)
-    for role, content in messages:
-        text = unicodedata.normalize("NFC", content.strip()).encode()
-        digest.update(f"{role}:{len(text)}:".encode() + text)
+    for message in messages:
+        _digest_text(digest, message.role, message.content)
+        for call in message.calls:
+            _digest_text(digest, "name", call.name)
+            _digest_text(digest, "arguments", call.arguments)
     return digest.digest()
+
+
+def _digest_text(digest: hashlib.blake2b, kind: str, text: str) -> None:
+    encoded = unicodedata.normalize("NFC", text.strip()).encode()
+    digest.update(f"{kind}:{len(encoded)}:".encode() + encoded)
 
 
 def prints_of(rows: Sequence[Messages]) -> NDArray[np.void]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,16 +22,25 @@ from finetune_trainer.prepare.split import NO_GROUP, group_key
 from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
 from finetune_trainer.tasks.shapes import Shape
-from finetune_trainer.tokenizers import Message
+from finetune_trainer.tokenizers import Message, ToolCall
 
 BATCH_ROWS: Final = 1024
 _BATCH_CHARACTERS: Final = 4 << 20
 """A batch ends where it has either: a thousand of the longest rows would not fit in memory."""
 
+_CALL = pa.struct([("id", pa.string()), ("name", pa.string()), ("arguments", pa.large_string())])
+_MESSAGE = pa.struct(
+    [
+        ("role", pa.string()),
+        ("content", pa.large_string()),
+        ("calls", pa.list_(_CALL)),  # null for none, and call_id too: few rows have any
+        ("call_id", pa.string()),
+    ]
+)
 _SPILL_SCHEMA = pa.schema(
     [
         ("line", pa.int64()),
-        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.large_string())]))),
+        ("messages", pa.list_(_MESSAGE)),
         ("steps", pa.int32()),
     ]
 )
@@ -99,10 +108,7 @@ class Spill:
         """The rows' texts, at most BATCH_ROWS at a time."""
         with pa.memory_map(str(self.path)) as source:
             for batch in pa.ipc.open_stream(source):
-                yield [
-                    tuple(Message(turn["role"], turn["content"]) for turn in row)
-                    for row in batch.column("messages").to_pylist()
-                ]
+                yield [_from_arrow(row) for row in batch.column("messages").to_pylist()]
 
     def chosen(self, wanted: NDArray[np.bool_]) -> Iterator[Messages]:
         """The texts of the rows that are True in `wanted`, shape (N,)."""
@@ -112,7 +118,7 @@ class Spill:
                 mask = pa.array(wanted[start : start + batch.num_rows])
                 start += batch.num_rows
                 for row in batch.column("messages").filter(mask).to_pylist():
-                    yield tuple(Message(turn["role"], turn["content"]) for turn in row)
+                    yield _from_arrow(row)
 
 
 def scan(
@@ -200,9 +206,9 @@ def _count(tally: Tally, before: Messages, after: Messages, steps: Step, cleaner
     tally.steps.update(steps)
     if all(len(tally.examples.get(step, ())) == _EXAMPLES for step in steps):
         return
-    # An empty system message is left out at the start.
+    # An empty system message is left out, and only definitions of tools stand before it.
     for raw, cleaned in zip(before[len(before) - len(after) :], after, strict=True):
-        if raw.content != cleaned.content:
+        if raw.role == cleaned.role and raw.content != cleaned.content:
             for step in cleaner.text(raw.content)[1] & steps:
                 examples = tally.examples.setdefault(step, [])
                 if len(examples) < _EXAMPLES:
@@ -225,8 +231,29 @@ def _batched(rows: Iterator[GoodRow]) -> Iterator[list[GoodRow]]:
 def _to_arrow(rows: list[GoodRow]) -> pa.RecordBatch:
     columns = [
         [row.line for row in rows],
-        [[message._asdict() for message in row.messages] for row in rows],
+        [[_struct(message) for message in row.messages] for row in rows],
         [int(row.steps) for row in rows],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SPILL_SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=_SPILL_SCHEMA)
+
+
+def _struct(message: Message) -> dict[str, object]:
+    written: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.calls:
+        written["calls"] = [call._asdict() for call in message.calls]
+    if message.call_id:
+        written["call_id"] = message.call_id
+    return written
+
+
+def _from_arrow(row: list[dict[str, Any]]) -> Messages:
+    return tuple(
+        Message(
+            turn["role"],
+            turn["content"],
+            tuple(ToolCall(**call) for call in turn["calls"] or ()),
+            turn["call_id"] or "",
+        )
+        for turn in row
+    )

@@ -8,15 +8,22 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune_trainer.tasks.rows import Messages
+from finetune_trainer.tasks.rows import OF_TOOLS, Messages
+from finetune_trainer.tokenizers import Message
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_APART = frozenset({"system", "tool"})
+_APART = OF_TOOLS | {"system"}
 
 
 def learnt_text(messages: Messages) -> str:
-    """What user and assistant say. System prompts and tool results are the same in many rows that are not alike."""
-    return "\n".join(message.content for message in messages if message.role not in _APART)
+    """What user and assistant say, calls included. The rest is the same in many rows that are not alike."""
+    return "\n".join(_said(message) for message in messages if message.role not in _APART)
+
+
+def _said(message: Message) -> str:
+    if not message.calls:
+        return message.content
+    return "\n".join([message.content, *(f"{call.name} {call.arguments}" for call in message.calls)])
 
 
 def hashed_words(text: str) -> NDArray[np.uint64]:

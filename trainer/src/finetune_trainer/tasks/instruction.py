@@ -11,12 +11,13 @@ from finetune_trainer.tasks.shapes import (
     conversation,
     detect,
     pair,
-    refuse_tools,
     with_history,
     with_material,
     with_system,
 )
-from finetune_trainer.tokenizers import ChatTokenizer
+from finetune_trainer.tasks.tools import definitions, paired
+from finetune_trainer.tasks.turns import check_turns
+from finetune_trainer.tokenizers import ChatTokenizer, Message
 
 _TASK = "spec.task.instruction"
 
@@ -34,12 +35,12 @@ class Instruction:
 
     def parse(self, fields: Mapping[str, object]) -> Messages:
         shape, name = self.shape(fields), self._settings.system_field
-        messages = self._turns(shape, fields)
+        messages = paired(self._turns(shape, fields))
         if name is not None:
-            return with_system(messages, field_of(fields, name, mapped_by=f"{_TASK}.systemField"), name)
-        if shape in (Shape.ALPACA, Shape.CONVERSATIONS):
-            return with_system(messages, fields.get("system"), "system")
-        return messages
+            messages = with_system(messages, field_of(fields, name, mapped_by=f"{_TASK}.systemField"), name)
+        elif shape in (Shape.ALPACA, Shape.CONVERSATIONS):
+            messages = with_system(messages, fields.get("system"), "system")
+        return (*definitions(fields), *messages)
 
     def _turns(self, shape: Shape, fields: Mapping[str, object]) -> Messages:
         settings = self._settings
@@ -65,31 +66,22 @@ class Instruction:
     def _pair(self, fields: Mapping[str, object], prompt_name: str, completion_name: str) -> Messages:
         prompt = field_of(fields, prompt_name, mapped_by=f"{_TASK}.promptField")
         completion = field_of(fields, completion_name, mapped_by=f"{_TASK}.completionField")
-        refuse_tools(fields, "the row")
         if (name := self._settings.input_field) is not None:
             material = field_of(fields, name, mapped_by=f"{_TASK}.inputField")
             prompt = with_material(text_of(prompt, prompt_name), material, name)
         return pair(prompt, completion, prompt_name, completion_name)
 
     def check(self, messages: Messages) -> None:
-        expected = "user"
-        for index, (role, content) in enumerate(messages):
-            field = f"message {index + 1}"
-            if role == "system" and index == 0:
-                continue
-            if role != expected:
-                raise InvalidRow(f"{field} is the {role}'s where the {expected}'s should be", field=field)
-            if not content.strip():
-                raise InvalidRow("empty answer" if role == "assistant" else "empty prompt", field=field)
-            expected = "assistant" if role == "user" else "user"
-        if messages[-1].role != "assistant":
-            raise InvalidRow("ends without an answer", field=f"message {len(messages)}")
+        check_turns(messages)
 
     def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
-        encoded = tokenizer.encode_messages(messages)
-        answers = [index for index, message in enumerate(messages) if message.role == "assistant"]
-        # Where one document trains all answers, it is shown by its last.
         return [
-            Document(document, prompt=messages[answer - 1].content, answer=messages[answer].content)
-            for document, answer in zip(encoded, answers[-len(encoded) :], strict=True)
+            Document(encoded, prompt=_shown(messages[encoded.last - 1]), answer=_shown(messages[encoded.last]))
+            for encoded in tokenizer.encode_messages(messages)
         ]
+
+
+def _shown(message: Message) -> str:
+    """What is said and called, for people."""
+    calls = [f"{call.name}({call.arguments})" for call in message.calls]
+    return "\n".join([message.content, *calls] if message.content else calls)

@@ -10,6 +10,9 @@ from finetune_trainer.tokenizers import Encoded, Message
 
 Messages = tuple[Message, ...]
 
+OF_TOOLS: Final = frozenset({"tools", "tool"})
+"""Roles whose content tools are made of or give back: nobody says it."""
+
 _KINDS: Final = {
     type(None): "null",
     dict: "an object",

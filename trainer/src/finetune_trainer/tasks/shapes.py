@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from finetune_trainer.tasks.rows import InvalidRow, Messages, text_of
+from finetune_trainer.tasks.tools import calls_of, listed_calls, result_of
 from finetune_trainer.tokenizers import Message
 
 
@@ -39,9 +40,15 @@ _ROLES: Final = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "model": "assistant",
+    "tool": "tool",
+    "function": "tool",  # OpenAI's older name for it
+    "observation": "tool",  # ShareGPT
+    "tool_response": "tool",
+    "function_response": "tool",
+    "ipython": "tool",  # Llama
 }
-_TOOL_ROLES: Final = frozenset({"tool", "function", "ipython", "observation", "function_call", "tool_call"})
-_TOOL_FIELDS: Final = ("tool_calls", "function_call", "tools", "functions")
+_CALLING_ROLES: Final = frozenset({"function_call", "tool_call"})
+"""ShareGPT's assistant when it calls: what it says is the JSON of the calls."""
 
 
 def detect(fields: Mapping[str, object]) -> Shape:
@@ -56,7 +63,6 @@ def _detect(names: Iterable[str]) -> Shape | None:
 
 def conversation(fields: Mapping[str, object], name: str) -> Messages:
     """The turns of the list in `name`, each `{role, content}` or `{from, value}`. Raises InvalidRow."""
-    refuse_tools(fields, "the row")
     turns = fields[name]
     if not isinstance(turns, list) or not turns:
         raise InvalidRow(f"{name} is no list of messages", field=name)
@@ -67,19 +73,23 @@ def _turn(turn: object, place: str) -> Message:
     if not isinstance(turn, dict):
         raise InvalidRow(f"{place} has no role and content", field=place)
     of_role, of_content = ("from", "value") if "role" not in turn and "from" in turn else ("role", "content")
-    refuse_tools(turn, place)
     if of_role not in turn:
         raise InvalidRow(f"{place} has no role and content", field=place)
     spoken = text_of(turn[of_role], f"{place}.{of_role}")
-    if spoken in _TOOL_ROLES:
-        raise InvalidRow(f"{place} is of a tool; tools cannot be trained on yet", field=f"{place}.{of_role}")
-    if spoken not in _ROLES:
-        raise InvalidRow(f"{place} has the unknown role {spoken[:40]!r}", field=f"{place}.{of_role}")
-    if of_content not in turn:
-        raise InvalidRow(f"{place} has no role and content", field=place)
     if turn.get("weight") not in (None, 1, True):
         raise InvalidRow(f"{place} has a weight other than 1: every answer is trained alike", field=f"{place}.weight")
-    return Message(_ROLES[spoken], _content(turn[of_content], f"{place}.{of_content}"))
+    if spoken in _CALLING_ROLES:
+        return Message("assistant", "", listed_calls(turn.get(of_content), f"{place}.{of_content}"))
+    if spoken not in _ROLES:
+        raise InvalidRow(f"{place} has the unknown role {spoken[:40]!r}", field=f"{place}.{of_role}")
+    role, content, within = _ROLES[spoken], turn.get(of_content), f"{place}.{of_content}"
+    if role == "tool":
+        result = _content(content, within) if isinstance(content, list) else result_of(content, within)
+        return Message(role, result, call_id=text_of(turn.get("tool_call_id") or "", f"{place}.tool_call_id"))
+    calls = calls_of(turn, place)
+    if of_content not in turn and not calls:
+        raise InvalidRow(f"{place} has no role and content", field=place)
+    return Message(role, "" if calls and content is None else _content(content, within), calls)
 
 
 def _content(value: object, place: str) -> str:
@@ -92,14 +102,6 @@ def _content(value: object, place: str) -> str:
     if not isinstance(part, dict) or part.get("type") != "text":
         raise InvalidRow(f"{place}[0] is no text, and only text can be trained on", field=f"{place}[0]")
     return text_of(part.get("text"), f"{place}[0].text")
-
-
-def refuse_tools(fields: Mapping[str, object], place: str) -> None:
-    """What would be lost without a word: tools that are defined or called. Raises InvalidRow."""
-    for name in _TOOL_FIELDS:
-        if fields.get(name):
-            field = name if place == "the row" else f"{place}.{name}"
-            raise InvalidRow(f"{place} has {name}; tools cannot be trained on yet", field=field)
 
 
 def pair(prompt: object, completion: object, prompt_name: str, completion_name: str) -> Messages:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from finetune_trainer.tokenizers.huggingface import HuggingFaceChatTokenizer, read_settings, template_source
-from finetune_trainer.tokenizers.protocol import ChatTokenizer, Encoded, Message, NotEncodable, TokenizerRefused
+from finetune_trainer.tokenizers.protocol import (
+    ChatTokenizer,
+    Encoded,
+    Message,
+    NotEncodable,
+    TokenizerRefused,
+    ToolCall,
+)
 
 __all__ = [
     "FILE_NAMES",
@@ -15,6 +22,7 @@ __all__ = [
     "Message",
     "NotEncodable",
     "TokenizerRefused",
+    "ToolCall",
     "load",
 ]
 

@@ -76,6 +76,8 @@ class HuggingFaceChatTokenizer:
         """One document."""
         if self._template is None:
             raise NotEncodable("the model's folder has no chat template")
+        if any(message.calls or message.role in ("tools", "tool") for message in messages):
+            raise NotEncodable("has tools, which cannot be encoded yet")
         ids: list[int] = []
         trained = []
         done = ""
@@ -116,7 +118,7 @@ class HuggingFaceChatTokenizer:
             (encoded,) = self.encode_messages(_PROBE)
         except NotEncodable as error:
             raise TokenizerRefused(str(error)) from error
-        rendered = template.render([message._asdict() for message in _PROBE], generation_prompt=False)
+        rendered = template.render(self._quote_control_tokens(_PROBE)[0], generation_prompt=False)
         self._tokenizer.encode_special_tokens = False
         whole = self._tokenizer.encode(rendered, add_special_tokens=False).ids
         self._tokenizer.encode_special_tokens = True
@@ -126,13 +128,16 @@ class HuggingFaceChatTokenizer:
     def _quote_control_tokens(self, messages: Sequence[Message]) -> tuple[list[dict[str, str]], dict[str, str]]:
         """Messages in which each control token's text stands for itself as one private character, and what for."""
         if not any(self._control_pattern.search(message.content) for message in messages):
-            return [message._asdict() for message in messages], {}
+            return [{"role": message.role, "content": message.content} for message in messages], {}
         used = {character for message in messages for character in message.content}
         free = (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)
         private = {token: next(free) for token in self._control}
         quoted = [
-            {"role": role, "content": self._control_pattern.sub(lambda found: private[found[0]], content)}
-            for role, content in messages
+            {
+                "role": message.role,
+                "content": self._control_pattern.sub(lambda found: private[found[0]], message.content),
+            }
+            for message in messages
         ]
         return quoted, {character: token for token, character in private.items()}
 

@@ -74,6 +74,8 @@ class MistralChatTokenizer:
         There the system prompt stands before the *last* user turn, so that a conversation trained in one piece would
         teach its early answers without the system prompt that they will be given.
         """
+        if any(message.calls or message.role in ("tools", "tool") for message in messages):
+            raise NotEncodable("has tools, which cannot be encoded yet")
         if self.version in (TokenizerVersion.v2, TokenizerVersion.v3) and messages[0].role == "system":
             ends = [index + 1 for index, message in enumerate(messages) if message.role == "assistant"]
             return tuple(self._encode(messages[:end], last_answer_only=True) for end in ends)
@@ -107,7 +109,7 @@ class MistralChatTokenizer:
                     system_prompt=normal.system_prompt,
                     force_img_first=True,
                 )[0]
-        return Encoded(ids, tuple(trained[-1:] if last_answer_only else trained))
+        return Encoded(ids, tuple(trained[-1:] if last_answer_only else trained), last=len(messages) - 1)
 
     def encode_text(self, text: str) -> Encoded:
         ids = self._tokenizer.encode(text, bos=True, eos=True)

@@ -7,12 +7,27 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
+class ToolCall(NamedTuple):
+    """What an assistant asks a tool to do."""
+
+    id: str
+    """As the row has it; empty where it has none, and results follow in the order of the calls."""
+    name: str
+    arguments: str
+    """A JSON object, as the row has it."""
+
+
 class Message(NamedTuple):
-    """One turn."""
+    """One turn; or, first of all in a row that has them, the definitions of its tools."""
 
     role: str
-    """`system`, `user` or `assistant`."""
+    """`tools`, `system`, `user`, `assistant` or `tool`."""
     content: str
+    """A text; of `tools` the JSON of OpenAI's list; empty where an assistant only calls."""
+    calls: tuple[ToolCall, ...] = ()
+    """Of an assistant."""
+    call_id: str = ""
+    """Of a `tool`: the call that this is the result of."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,8 @@ class Encoded:
     ids: list[int]
     trained: tuple[tuple[int, int], ...]
     """Half-open spans of `ids` that are loss targets, in order; the last one is the last answer and its EOS."""
+    last: int = -1
+    """Index of the message that is this last answer."""
 
 
 class TokenizerRefused(ValueError):

@@ -8,7 +8,7 @@ from typing import Any, Final
 from py3langid import langid
 
 from finetune_api.spec import Cleaning
-from finetune_trainer.tasks.rows import Messages
+from finetune_trainer.tasks.rows import OF_TOOLS, Messages
 
 TOO_SHORT_TO_TELL: Final = 60
 """Letters. Below, no identifier can be trusted, and the row stays."""
@@ -18,13 +18,14 @@ _CERTAIN: Final = 0.9
 
 def refusal(messages: Messages, cleaning: Cleaning) -> str | None:
     """Why the row is left out, naming the field of the spec that says so; None when it stays."""
-    characters = sum(len(message.content) for message in messages)
+    spoken = [message.content for message in messages if message.role not in OF_TOOLS]
+    characters = sum(map(len, spoken))
     if characters < cleaning.min_characters:
         return f"{characters} characters, spec.data.cleaning.minCharacters is {cleaning.min_characters}"
     if cleaning.max_characters is not None and characters > cleaning.max_characters:
         return f"{characters} characters, spec.data.cleaning.maxCharacters is {cleaning.max_characters}"
     if cleaning.languages:
-        language = language_of("\n".join(message.content for message in messages))
+        language = language_of("\n".join(spoken))
         if language is not None and language not in cleaning.languages:
             return f"in {language!r}, spec.data.cleaning.languages has {', '.join(cleaning.languages)}"
     return None

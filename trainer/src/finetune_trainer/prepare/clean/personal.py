@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import phonenumbers
 from stdnum import iban, luhn
@@ -54,6 +55,32 @@ _MASKS: Final[Mapping[PersonalData, Callable[[str], str]]] = {
     PersonalData.CARD: partial(_masked, _CARD, "[CARD]", _is_card),
     PersonalData.PHONE: _without_phones,
 }
+
+
+def mask_json(text: str, mask: Callable[[str], str]) -> str:
+    """The text masked, value by value where it is JSON, so that it stays JSON; the very same where nothing is found."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return mask(text)
+    masked = _mask_values(value, mask)
+    return text if masked == value else json.dumps(masked, ensure_ascii=False)
+
+
+def _mask_values(value: Any, mask: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return mask(value)
+        case bool():
+            return value
+        case int():  # a card's number, but not what only looks like one
+            digits = str(value)
+            return value if (masked := mask(digits)) == digits else masked
+        case list():
+            return [_mask_values(member, mask) for member in value]
+        case dict():
+            return {name: _mask_values(member, mask) for name, member in value.items()}
+    return value
 
 
 def masks(kinds: frozenset[PersonalData]) -> tuple[Callable[[str], str], ...]:
