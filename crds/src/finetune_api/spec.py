@@ -18,6 +18,9 @@ from finetune_api.strings import (
     FieldName,
     Image,
     InputUri,
+    LabelDelimiter,
+    LabelMapping,
+    LabelName,
     LabelValue,
     LanguageCode,
     ModuleName,
@@ -91,6 +94,48 @@ class CompletionTask(Model):
 
     text_field: FieldName = "text"
     """Field that holds the document."""
+
+
+class ClassWeights(StrEnum):
+    NONE = "None"
+    BALANCED = "Balanced"
+
+
+class ClassificationTask(Model):
+    """Texts and their labels, told by a head that the model gets. Where rows with the same text have different labels,
+    those of more than half of them count, and the other rows are left out."""
+
+    text_field: FieldName = "text"
+    """Field that holds the text."""
+    label_field: FieldName = "label"
+    """Field that holds the label: text, a number, a boolean, or a list of them. A row may have `labels` for `label`."""
+    multi_label: bool = False
+    """A text may have several labels, or none; absent: exactly one."""
+    label_delimiter: LabelDelimiter | None = None
+    """What stands between labels where one string holds several, such as `;`; needs `multiLabel`."""
+    labels: Annotated[tuple[LabelName, ...], Field(min_length=1, max_length=1000)] | None = None
+    """All there are, in the order of their ids; rows with another are rejected. Absent: those of the rows, sorted."""
+    label_mapping: LabelMapping = {}
+    """Labels that are to be called otherwise, as in `{biling: billing}`. The report suggests some, and changes none."""
+    label_spelling: bool = True
+    """Of labels that differ in case and blanks only, all become the most frequent."""
+    class_weights: ClassWeights = ClassWeights.NONE
+    """None: every row counts alike. Balanced: every label does, however few rows have it."""
+
+    rules = (
+        Rule(
+            cel="!has(self.labelDelimiter) || self.multiLabel",
+            message="needs multiLabel",
+            holds=lambda task: task.label_delimiter is None or task.multi_label,
+            field="labelDelimiter",
+        ),
+        Rule(
+            cel="!has(self.labels) || size(self.labels) > 1 || self.multiLabel",
+            message="must be two at least, or there is nothing to tell apart",
+            holds=lambda task: task.labels is None or len(task.labels) > 1 or task.multi_label,
+            field="labels",
+        ),
+    )
 
 
 class Task(Model):

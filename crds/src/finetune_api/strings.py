@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import Field, StringConstraints
 
 from finetune_api.contract import GROUP
-from finetune_api.rules import keys_matching, keys_not_starting, matching
+from finetune_api.rules import Rule, keys_matching, keys_not_starting, matching
 
 _DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS_NAME: Final = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
@@ -51,6 +51,18 @@ FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """Of a field in a row of raw data."""
 BoilerplateLine = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 """A whole line of text."""
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""What a row of raw data is labelled with."""
+LabelDelimiter = Annotated[str, StringConstraints(min_length=1, max_length=8)]
+LabelMapping = Annotated[
+    dict[str, LabelName],
+    Field(max_length=1000),
+    Rule(
+        cel="self.all(key, size(key) > 0 && size(key) <= 128)",
+        message="must have keys of 1 to 128 characters",
+        holds=lambda mapping: all(0 < len(key) <= 128 for key in mapping),
+    ),
+]
 LanguageCode = Annotated[
     str,
     StringConstraints(max_length=2),

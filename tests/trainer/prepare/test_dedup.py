@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from finetune_trainer.prepare.clusters import earliest
-from finetune_trainer.prepare.dedup import find_alike, find_equal, find_groups
+from finetune_trainer.prepare.dedup import find_alike, find_equal, find_groups, find_outvoted
 from finetune_trainer.prepare.prints import PRINT, prints_of
 from finetune_trainer.tokenizers import Message
 
@@ -82,3 +82,13 @@ def test_rows_of_a_group_point_to_its_first(groups: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = find_groups(np.array(groups, dtype=np.uint64), Path(folder) / "groups")
     assert found.tolist() == [groups.index(group) if group else row for row, group in enumerate(groups)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=40))
+def test_an_output_counts_that_more_than_half_of_the_rows_have(contents: list[tuple[int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        outvoted = find_outvoted(with_contents(contents), Path(folder) / "votes")
+    assert outvoted.tolist() == [
+        2 * contents.count(content) <= sum(other[0] == content[0] for other in contents) for content in contents
+    ]

@@ -169,3 +169,29 @@ def test_a_mixed_group_belongs_to_its_most_frequent_label(rows: list[tuple[int, 
 
 EXPECTED_EXACT = [0, 0, 0, 0, 0, 0, 1, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0]
 EXPECTED_STABLE = [0, 0, 0, 0, 0, 0, 2, 0, 2, 2, 0, 0, 0, 0, 1, 0, 0, 2, 0, 1, 0, 1, 2, 0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 5), min_size=3, max_size=20), min_size=1, max_size=6), PERCENTS)
+def test_every_stratum_is_trained_and_cut_to_one_group(strata: list[list[int]], percents: tuple[int, int]) -> None:
+    members = [(size, number) for number, sizes in enumerate(strata) for size in sizes]
+    groups = groups_of([size for size, _ in members], strata=[number for _, number in members])
+    places = divide(groups, split_of(percents))
+    for number, sizes in enumerate(strata):
+        of_it = groups.strata == number
+        assert (places[of_it] == SplitName.TRAIN).any()
+        trained = groups.sizes[of_it & (places == SplitName.TRAIN)].sum()
+        # One group at the cut, and one for each split that would be empty.
+        assert abs(trained - sum(sizes) * percents[0] / 100) <= 3 * max(sizes)
+
+
+def test_many_small_strata_add_up_to_the_shares() -> None:
+    groups = groups_of([1] * 400, strata=[number // 4 for number in range(400)])
+    assert np.abs(np.array(rows_of(divide(groups, Split()), groups)) - [320, 40, 40]).max() <= 5
+
+
+def test_what_fills_an_empty_split_is_not_the_only_one_of_its_stratum() -> None:
+    groups = groups_of([1] * 6, strata=[0, 1, 2, 3, 3, 3])
+    places = divide(groups, Split())
+    assert set(groups.strata[places == SplitName.TRAIN].tolist()) == {0, 1, 2, 3}
+    assert rows_of(places, groups) == [4, 1, 1]

@@ -4,13 +4,13 @@
            report.json  rejected.jsonl  removed.jsonl
            assignment.arrow              which split each row went to, by its content
            <split>/index.arrow           row, length, trained: one line a document
-           <split>/00000.arrow …         ids, spans, texts: SHARD_TOKENS or a little more in each, one record batch
+           <split>/00000.arrow …         ids, spans, texts, labels: SHARD_TOKENS or a little more, one record batch each
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import NotFound, Storage
 from finetune_trainer.verified import Damaged, ListedFile, all_stored, download_verified
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "validation", "test")
 INDEX_FILE: Final = "index.arrow"
@@ -39,6 +39,7 @@ SHARD_SCHEMA: Final = pa.schema(
         ("spans", pa.list_(pa.int32())),  # start, end, start, end, … of the loss targets
         ("prompt", pa.large_string()),  # of train, whose texts nothing shows, both are null
         ("answer", pa.large_string()),
+        ("labels", pa.list_(pa.string())),
     ]
 )
 
@@ -52,6 +53,8 @@ class SplitFiles(Model):
     """At least one for each row."""
     tokens: int
     trained: int
+    labels: dict[str, int] = {}
+    """Documents by label, where the task has labels."""
 
 
 class Manifest(Model):
@@ -64,6 +67,8 @@ class Manifest(Model):
     """Uris of the raw objects, in the order of row ids."""
     summary: DataSummary
     splits: dict[str, SplitFiles]
+    labels: tuple[str, ...] = ()
+    """All labels; an id is a place in this."""
     places: tuple[str, ...]
     """The first rejected rows."""
     rows_too_long: int
@@ -100,6 +105,7 @@ class Documents:
     """Row ids, shape (N,); a conversation that is trained in several documents gives all of them its id."""
     _shards: tuple[pa.RecordBatch, ...]
     _starts: NDArray[np.int64]
+    _label_ids: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -127,6 +133,13 @@ class Documents:
         prompt, answer = shard.column("prompt")[index].as_py(), shard.column("answer")[index].as_py()
         return Texts(prompt or "", answer or "")
 
+    def labels(self, document: int) -> tuple[int, ...]:
+        """Ids of its labels, where the task has some."""
+        if not self._label_ids:
+            return ()
+        shard, index = self._find(document)
+        return tuple(self._label_ids[name] for name in shard.column("labels")[index].as_py())
+
     def _spans(self, document: int) -> list[tuple[int, int]]:
         shard, index = self._find(document)
         flat: list[int] = shard.column("spans")[index].as_py()
@@ -139,8 +152,8 @@ class Documents:
         return self._shards[shard], document - int(self._starts[shard])
 
 
-def open_split(folder: Path, split: str) -> Documents:
-    """The split `train`, `validation` or `test` of prepared data that lies in `folder`."""
+def open_split(folder: Path, split: str, labels: Sequence[str] = ()) -> Documents:
+    """The split `train`, `validation` or `test` of prepared data that lies in `folder`; `labels` by id."""
     index = _map_batch(folder / split / INDEX_FILE)
     shards = tuple(_map_batch(path) for path in sorted((folder / split).glob("[0-9]*.arrow")))
     return Documents(
@@ -149,6 +162,7 @@ def open_split(folder: Path, split: str) -> Documents:
         rows=index.column("row").to_numpy(),
         _shards=shards,
         _starts=np.cumsum([0, *(shard.num_rows for shard in shards)])[:-1],
+        _label_ids={name: number for number, name in enumerate(labels)},
     )
 
 

@@ -23,7 +23,7 @@ from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.read import RawObject, find_objects
 from finetune_trainer.prepare.split import SplitName
-from finetune_trainer.prepare.validate import check_published, check_rejected, check_splits
+from finetune_trainer.prepare.validate import check_labels, check_published, check_rejected, check_splits
 from finetune_trainer.prepared import Manifest
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage
@@ -59,6 +59,7 @@ def prepare(
         data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed)
         check_rejected(manifest, spec.data, data_uri)
         check_splits(manifest, spec.data.split)
+        check_labels(manifest, recipe.task.labels)
         lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
         resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
     run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=manifest.digest)

@@ -15,16 +15,20 @@ from finetune_api import spec
 from finetune_api.model import Model
 from finetune_trainer.prepare.assignment import Assignment
 from finetune_trainer.prepare.contamination import Contamination
+from finetune_trainer.prepare.dedup import find_outvoted
+from finetune_trainer.prepare.labels import LabelFindings, Labels, read_labels, slips
 from finetune_trainer.prepare.ledger import Removal
 from finetune_trainer.prepare.likeness import Likeness, group_rows, likeness_of, row_keys
 from finetune_trainer.prepare.prints import PRINT
 from finetune_trainer.prepare.scan import Spill
-from finetune_trainer.prepare.split import NOWHERE, Groups, SplitName, divide, shares
+from finetune_trainer.prepare.split import NOWHERE, Groups, SplitName, divide, most_frequent, shares
 from finetune_trainer.prepare.words import learnt_text, mixed
 from finetune_trainer.prepared import SPLITS
+from finetune_trainer.tasks.labels import LabelRules
 
 FEW_ROWS: Final = 10
 """A smaller validation or test split measures little."""
+FEW_OF_LABEL: Final = 10
 LARGE_GROUP_PERCENT: Final = 10
 DEVIATION_POINTS: Final = 2
 
@@ -39,7 +43,7 @@ class Findings(Model):
     near_duplicates: int
     """Rows that resemble an earlier one and equal none, whether or not they were removed."""
     conflicts: int
-    """Inputs that have more than one output; their rows stay."""
+    """Inputs that have more than one output; their rows stay, unless the outputs are labels."""
     conflict_places: tuple[tuple[str, str], ...]
     """Two rows each of the first of them."""
     groups: int
@@ -48,6 +52,8 @@ class Findings(Model):
     """Rows of the largest."""
     moved: int | None
     """Rows in another split than in `spec.data.split.previousUri`; null without one."""
+    labels: LabelFindings | None
+    """Null where rows have none."""
     warnings: tuple[str, ...]
     """What a person should know before training on this, in sentences."""
 
@@ -62,11 +68,17 @@ class Decision:
     """The earliest row that each equals or resembles, or its own number; shape (N,)."""
     equals: NDArray[np.bool_]
     """Whether it equals an earlier one; shape (N,)."""
+    outvoted: NDArray[np.bool_]
+    """Whether its text has other labels in as many other rows or more; shape (N,)."""
+    labels: Labels | None
+    """None where rows have none; else how they are written from now on."""
     assignment: Assignment
     findings: Findings
 
     def removal(self, row: int) -> tuple[Removal, int | None]:
         """Why a row is left out, and the row that stands for it, if one does."""
+        if self.outvoted[row]:
+            return Removal.CONFLICTING, None
         first = int(self.repeated[row])
         if first == row:
             return Removal.CONTAMINATED, None
@@ -80,10 +92,16 @@ class _Rows:
     spills: tuple[Spill, ...]
     prints: NDArray[np.void]
     groups: NDArray[np.uint64] | None
+    labels: Labels | None
     given: NDArray[np.int8]
     """A SplitName or NOWHERE."""
     own_order: NDArray[np.int64]
     """Number of each among all rows in the order of the sources."""
+
+    def keys(self, wanted: NDArray[Any]) -> NDArray[np.uint64]:
+        """What tells these rows from others in later preparations too; a row that is labelled anew stays the same."""
+        prints = self.prints[wanted]
+        return row_keys(prints) if self.labels is None else mixed(prints["content"][:, 0])
 
     def texts(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
         """Number and learnt text of each wanted row."""
@@ -103,18 +121,25 @@ def decide(
     given: Sequence[SplitName | None],
     previous: Assignment | None,
     benchmarks: Callable[[], Iterator[str]],
+    label_rules: LabelRules | None,
     place_of: Callable[[int], str],
     folder: Path,
 ) -> Decision:
     """`given` is the split of each source's rows, `benchmarks` the texts that may not be trained on.
 
+    `label_rules` are those of rows that have labels. Raises StageFailed when these are too many.
+
     `place_of` names a row, numbered in the order of the sources. `folder` is made; it takes 64 bytes a row and, while
     duplicates are looked for, 128 more.
     """
     folder.mkdir(parents=True)
-    rows = _gather(spills, data, given, folder)
-    likeness = likeness_of(rows.prints, folder / "likeness")
-    kept = likeness.kept(data.deduplication)
+    rows = _gather(spills, data, given, label_rules, folder)
+    outvoted = np.zeros(len(rows.prints), dtype=bool)
+    if rows.labels is not None:
+        outvoted = find_outvoted(rows.prints, folder / "votes")
+        rows.prints["sketch"][outvoted] = 0  # a row that leaves stands for no other
+    likeness = likeness_of(rows.prints, folder / "likeness", labelled=rows.labels is not None)
+    kept = likeness.kept(data.deduplication) & ~outvoted
     if data.decontamination.benchmarks:
         quoting = _quoting(rows, kept, benchmarks, folder / "benchmarks")
         kept[quoting] = False
@@ -131,7 +156,9 @@ def decide(
     splits = np.empty_like(cut.splits)
     repeated, equals = np.empty_like(own), np.empty(len(own), dtype=bool)
     splits[own], repeated[own], equals[own] = cut.splits, own[likeness.repeated], likeness.equals
-    keys = row_keys(rows.prints)
+    left_out = np.empty_like(outvoted)
+    left_out[own] = outvoted
+    keys = rows.keys(kept)
     findings = Findings(
         exact_duplicates=int(likeness.equals.sum()),
         near_duplicates=int(likeness.resembles.sum()),
@@ -141,29 +168,42 @@ def decide(
         ),
         groups=cut.groups,
         largest_group=cut.largest,
-        moved=None if previous is None else previous.moved(keys[kept], cut.splits[kept]),
-        warnings=tuple(_warnings(cut, data, given)),
+        moved=None if previous is None else previous.moved(keys, cut.splits[kept]),
+        labels=_label_findings(rows.labels, likeness, rows.prints, outvoted),
+        warnings=(*_warnings(cut, data, given), *_label_warnings(rows.labels, outvoted)),
     )
     return Decision(
         splits=splits,
         repeated=repeated,
         equals=equals,
-        assignment=Assignment.of(keys[kept], cut.splits[kept]),
+        outvoted=left_out,
+        labels=rows.labels,
+        assignment=Assignment.of(keys, cut.splits[kept]),
         findings=findings,
     )
 
 
-def _gather(spills: Sequence[Spill], data: spec.Data, given: Sequence[SplitName | None], folder: Path) -> _Rows:
+def _gather(
+    spills: Sequence[Spill],
+    data: spec.Data,
+    given: Sequence[SplitName | None],
+    label_rules: LabelRules | None,
+    folder: Path,
+) -> _Rows:
     order = sorted(range(len(spills)), key=lambda number: (given[number] is None, number))
     sizes = np.array([len(spill.lines) for spill in spills], dtype=np.int64)
     starts = np.cumsum(sizes) - sizes
     names = np.array([NOWHERE if name is None else name for name in given], dtype=np.int8)
     prints = _concatenated([spills[number].prints for number in order], folder / "prints", PRINT)
     groups = [spills[number].groups for number in order]
+    labels = None if label_rules is None else read_labels([spills[number] for number in order], label_rules)
+    if labels is not None:
+        prints["content"][:, 1] = labels.sets  # a label is the same however a row spells it
     return _Rows(
         spills=tuple(spills[number] for number in order),
         prints=prints,
         groups=_concatenated(groups, folder / "groups", np.dtype("<u8")) if data.split.group_by is not None else None,
+        labels=labels,
         given=np.repeat(names[order], sizes[order]),
         own_order=np.concatenate([np.arange(starts[number], starts[number] + sizes[number]) for number in order]),
     )
@@ -175,7 +215,7 @@ def _concatenated(paths: Sequence[Path], target: Path, dtype: np.dtype[Any]) -> 
             with path.open("rb") as part:
                 copyfileobj(part, file, 1 << 20)
     # An empty file cannot be mapped.
-    return np.memmap(target, dtype=dtype, mode="r") if target.stat().st_size else np.zeros(0, dtype=dtype)
+    return np.memmap(target, dtype=dtype, mode="r+") if target.stat().st_size else np.zeros(0, dtype=dtype)
 
 
 def _quoting(
@@ -217,19 +257,20 @@ def _cut(
     first = group_rows(likeness, kept, rows.groups, data.split.assignment, folder)
     numbers = np.flatnonzero(kept)
     roots, group = np.unique(first[numbers], return_inverse=True)
-    keys = row_keys(rows.prints[roots])
+    keys = rows.keys(roots)
     if rows.groups is not None:
         keys = np.where(rows.groups[roots] == 0, keys, mixed(rows.groups[roots] ^ _GROUP))
     sizes = np.bincount(group, minlength=len(roots))
     where_given = _first_named(rows.given[numbers], group, len(roots))
     free = where_given == NOWHERE
-    before = (
-        np.full(len(numbers), NOWHERE, np.int8) if previous is None else previous.find(row_keys(rows.prints[numbers]))
-    )
+    before = np.full(len(numbers), NOWHERE, np.int8) if previous is None else previous.find(rows.keys(numbers))
+    strata = np.zeros(len(roots), dtype=np.uint64)
+    if rows.labels is not None and data.split.assignment is spec.Assignment.EXACT:
+        strata = most_frequent(group, rows.labels.strata[numbers])
     groups = Groups(
         keys=keys[free],
         sizes=sizes[free],
-        strata=np.zeros(int(free.sum()), dtype=np.uint64),
+        strata=strata[free],
         pinned=_first_named(before, group, len(roots))[free],
     )
     where_given[free] = divide(groups, data.split, frozenset(name for name in given if name is not None))
@@ -265,3 +306,37 @@ def _warnings(cut: _Cut, data: spec.Data, given: Sequence[SplitName | None]) -> 
         share = 100 * counts[name] / max(1, total)
         if abs(share - percent) > DEVIATION_POINTS:
             yield f"{SPLITS[name]} has {share:.1f} % of the rows, {percent} % were asked for"
+
+
+def _label_findings(
+    labels: Labels | None, likeness: Likeness, prints: NDArray[np.void], outvoted: NDArray[np.bool_]
+) -> LabelFindings | None:
+    if labels is None:
+        return None
+    inputs, outputs = prints["content"][:, 0], prints["content"][:, 1]
+    one, other = likeness.alike.T
+    otherwise = (inputs[one] != inputs[other]) & (outputs[one] != outputs[other])
+    return LabelFindings(
+        rows_respelt=labels.rows_respelt,
+        respelt=labels.respelt,
+        slips=slips(labels.rows),
+        rows_outvoted=int(outvoted.sum()),
+        alike_but_labelled_otherwise=int(otherwise.sum()),
+    )
+
+
+def _label_warnings(labels: Labels | None, outvoted: NDArray[np.bool_]) -> Iterator[str]:
+    if labels is None:
+        return
+    few = [label for label, rows in labels.rows.items() if rows < FEW_OF_LABEL]
+    if few:
+        named = ", ".join(map(repr, few[:5])) + (", …" if len(few) > 5 else "")
+        yield f"{len(few)} of {len(labels.rows)} labels have fewer than {FEW_OF_LABEL} rows: {named}"
+    share = 100 * outvoted.sum() / max(1, len(outvoted))
+    if share >= 1:
+        yield (
+            f"{outvoted.sum()} rows ({share:.1f} %) are left out, for their text has other labels elsewhere; "
+            "if each row holds one of several labels of its text, put them into one row and set multiLabel"
+        )
+    if found := slips(labels.rows):
+        yield f"{len(found)} labels look like slips of others, such as {found[0].label!r} of {found[0].instead!r}"

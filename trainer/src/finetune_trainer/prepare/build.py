@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finetune_api.contract import ExitCode
 from finetune_api.progress import Activity
@@ -25,7 +25,7 @@ from finetune_trainer.prepare.report import write_report
 from finetune_trainer.prepare.scan import Spill, Tally, scan
 from finetune_trainer.prepare.split import NOWHERE, SplitName
 from finetune_trainer.prepare.validate import check_rows
-from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, row_id
+from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, SplitFiles, row_id
 from finetune_trainer.storage import PreconditionFailed, Storage
 from finetune_trainer.tasks import Task
 from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
@@ -71,7 +71,7 @@ def build(
         check_rows(tally, recipe.spec.data)
         decision = _decide(recipe, spills, ledger, storage, spill_folder / "barrier")
         writers = [SplitWriter(folder / name, with_texts=name != "train") for name in SPLITS]
-        cleaned = _encode(recipe, spills, decision.splits, writers, ledger, progressed)
+        cleaned = _encode(recipe, spills, decision, writers, ledger, progressed)
         contents = {writer.folder.name: writer.close() for writer in writers}
     train, validation, test = (writer.rows for writer in writers)
     summary = DataSummary(
@@ -92,10 +92,19 @@ def build(
         sources=recipe.sources,
         summary=summary,
         splits=contents,
+        labels=_names(recipe.task, contents),
         places=tuple(ledger.places),
         rows_too_long=ledger.rejected[Rejection.TOO_LONG],
         files=files_under(folder),
     )
+
+
+def _names(task: Task, contents: Mapping[str, SplitFiles]) -> tuple[str, ...]:
+    """All labels, in the order of their ids."""
+    found: Counter[str] = Counter()
+    for split in contents.values():
+        found.update(split.labels)
+    return () if task.labels is None else task.labels.names(found)
 
 
 def _scan(
@@ -146,6 +155,7 @@ def _decide(recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storag
         given=recipe.given,
         previous=recipe.previous,
         benchmarks=lambda: benchmark_texts(storage, recipe.benchmarks, folder),
+        label_rules=recipe.task.labels,
         place_of=place_of,
         folder=folder,
     )
@@ -159,7 +169,7 @@ def _decide(recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storag
 def _encode(
     recipe: Recipe,
     spills: list[Spill],
-    splits: NDArray[np.int8],
+    decision: Decision,
     writers: list[SplitWriter],
     ledger: Ledger,
     progressed: Callable[[Activity, int], None],
@@ -167,6 +177,7 @@ def _encode(
     """Write the documents of the rows that are kept. Returns how many of these were repaired."""
     cleaned = 0
     row = 0
+    splits, labels = decision.splits, decision.labels
     for number, spill in enumerate(spills):
         lines = iter(zip(spill.lines.tolist(), spill.repaired.tolist(), strict=True))
         for batch in spill.batches():
@@ -174,7 +185,7 @@ def _encode(
                 if splits[row] != NOWHERE:
                     try:
                         documents = encode_row(
-                            messages,
+                            messages if labels is None else labels.spelt(messages),
                             task=recipe.task,
                             tokenizer=recipe.tokenizer,
                             sequence_length=recipe.spec.training.sequence_length,

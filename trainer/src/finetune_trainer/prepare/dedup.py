@@ -39,12 +39,7 @@ class Equality:
 
 def find_equal(prints: NDArray[np.void], folder: Path) -> Equality:
     """`prints` has shape (N,); what lies in `folder`, which is made, can be deleted afterwards."""
-    partitions = Partitions(folder, _EQUALITY, len(prints))
-    for start, chunk in _chunks(prints):
-        entries = np.zeros(len(chunk), dtype=_EQUALITY)
-        entries["content"] = chunk["content"]
-        entries["row"] = np.arange(start, start + len(chunk))
-        partitions.add(mixed(entries["content"][:, 0]), entries)
+    partitions = _by_input(prints, folder)
     first = np.arange(len(prints), dtype=np.uint32)
     conflicts = 0
     examples = []
@@ -63,6 +58,31 @@ def find_equal(prints: NDArray[np.void], folder: Path) -> Equality:
     partitions.remove()
     pairs = np.sort(np.concatenate(examples), axis=1)
     return Equality(first, conflicts, pairs[np.lexsort(pairs.T[::-1])][:_MOST_CONFLICTS])
+
+
+def find_outvoted(prints: NDArray[np.void], folder: Path) -> NDArray[np.bool_]:
+    """Rows whose input has several outputs, when theirs is not that of more than half of the input's rows."""
+    partitions = _by_input(prints, folder)
+    outvoted = np.zeros(len(prints), dtype=bool)
+    for entries in partitions.read():
+        content = entries["content"]
+        ordered = entries[np.lexsort((content[:, 1], content[:, 0]))]
+        inputs = _starts(ordered["content"][:, 0])
+        of_input = np.cumsum(inputs) - 1
+        of_output = np.cumsum(inputs | _starts(ordered["content"][:, 1])) - 1
+        outvoted[ordered["row"]] = 2 * np.bincount(of_output)[of_output] <= np.bincount(of_input)[of_input]
+    partitions.remove()
+    return outvoted
+
+
+def _by_input(prints: NDArray[np.void], folder: Path) -> Partitions:
+    partitions = Partitions(folder, _EQUALITY, len(prints))
+    for start, chunk in _chunks(prints):
+        entries = np.zeros(len(chunk), dtype=_EQUALITY)
+        entries["content"] = chunk["content"]
+        entries["row"] = np.arange(start, start + len(chunk))
+        partitions.add(mixed(entries["content"][:, 0]), entries)
+    return partitions
 
 
 def find_alike(prints: NDArray[np.void], first: NDArray[np.uint32], folder: Path) -> NDArray[np.uint32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,8 +43,9 @@ class SplitWriter:
         self.rows = 0
         # Plain integers would take ten times the memory; the index is all that grows with the split.
         self._index = array("q")
-        self._waiting: list[tuple[NDArray[np.int32], list[int], str | None, str | None]] = []
+        self._waiting: list[tuple[NDArray[np.int32], list[int], str | None, str | None, tuple[str, ...]]] = []
         self._waiting_tokens = 0
+        self._labels: Counter[str] = Counter()
         self._shards = 0
         self._with_texts = with_texts
 
@@ -56,7 +58,8 @@ class SplitWriter:
             self._index.extend((row, len(ids), sum(end - start for start, end in encoded.trained)))
             bounds = [bound for span in encoded.trained for bound in span]
             texts = (document.prompt, document.answer) if self._with_texts else (None, None)
-            self._waiting.append((ids, bounds, *texts))
+            self._waiting.append((ids, bounds, *texts, document.labels))
+            self._labels.update(document.labels)
             self._waiting_tokens += len(ids)
             if self._waiting_tokens >= SHARD_TOKENS:
                 self._write_shard()
@@ -68,7 +71,12 @@ class SplitWriter:
         index = np.frombuffer(self._index, dtype=np.int64).reshape(-1, 3)
         columns = [pa.array(column, kind) for column, kind in zip(index.T, INDEX_SCHEMA.types, strict=True)]
         write_batch(self.folder / INDEX_FILE, pa.record_batch(columns, schema=INDEX_SCHEMA))
-        return SplitFiles(documents=len(index), tokens=int(index[:, 1].sum()), trained=int(index[:, 2].sum()))
+        return SplitFiles(
+            documents=len(index),
+            tokens=int(index[:, 1].sum()),
+            trained=int(index[:, 2].sum()),
+            labels=dict(sorted(self._labels.items())),
+        )
 
     def _write_shard(self) -> None:
         columns = zip(*self._waiting, strict=True)

@@ -38,6 +38,8 @@ class Removal(StrEnum):
     """Its words are nearly those of an earlier row."""
     CONTAMINATED = "Contaminated"
     """What is measured with would measure memory: train quotes this row, or it quotes a benchmark."""
+    CONFLICTING = "Conflicting"
+    """Other rows with the same text have other labels, and they are as many or more."""
     FILTERED = "Filtered"
     """`spec.data.cleaning` leaves it out: its length, or its language."""
 

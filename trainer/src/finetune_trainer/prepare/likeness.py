@@ -43,12 +43,16 @@ class Likeness:
         return ~self.equals & ~self.resembles if deduplication is Deduplication.NEAR else ~self.equals
 
 
-def likeness_of(prints: NDArray[np.void], folder: Path) -> Likeness:
-    """`prints` are of dtype PRINT; `folder` is made, and can be deleted."""
+def likeness_of(prints: NDArray[np.void], folder: Path, *, labelled: bool = False) -> Likeness:
+    """`prints` are of dtype PRINT; `folder` is made, and can be deleted. Of rows that are `labelled`, one is no repeat
+    of another with other labels, however alike their texts are.
+    """
     equality = find_equal(prints, folder / "equal")
     alike = find_alike(prints, equality.first, folder / "alike")
-    inputs = prints["content"][:, 0]
+    inputs, outputs = prints["content"].T
     repeats = alike[inputs[alike[:, 0]] != inputs[alike[:, 1]]]
+    if labelled:
+        repeats = repeats[outputs[repeats[:, 0]] == outputs[repeats[:, 1]]]
     return Likeness(equality, alike, np.minimum(equality.first, earliest(len(prints), repeats)))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rensa import RMinHash
 
 from finetune_trainer.prepare.words import hashed_words, learnt_text, mixed, ngrams
+from finetune_trainer.tasks.labels import LABEL
 from finetune_trainer.tasks.rows import Messages
 
 LIBRARIES: Final = {"rensa": version("rensa"), "unicode": unicodedata.unidata_version}
@@ -42,8 +43,11 @@ def content_key(messages: Messages) -> bytes:
     """16 bytes; equal for rows whose texts differ in nothing but Unicode composition and outer white space.
 
     Definitions of tools, calls and results are texts; ids of calls, which are drawn at random, are not.
-    Where there are several texts, the first half is of what is asked and the second of the last answer.
+    Where there are several texts, the first half is of what is asked and the second of the last answer, or of the
+    labels; a text without labels has the first half of the same text with some.
     """
+    if messages[-1].role == LABEL:
+        return _hash(messages[:1], 16)[:8] + _hash(messages[1:], 8)
     if len(messages) == 1:
         return _hash(messages, 16)
     return _hash(messages[:-1], 8) + _hash(messages[-1:], 8)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from finetune_api.spec import Data
@@ -20,6 +21,7 @@ from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
 from finetune_trainer.prepare.split import NO_GROUP, group_key
 from finetune_trainer.tasks import Task
+from finetune_trainer.tasks.labels import LABEL
 from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
 from finetune_trainer.tasks.shapes import Shape
 from finetune_trainer.tokenizers import Message, ToolCall
@@ -109,6 +111,16 @@ class Spill:
         with pa.memory_map(str(self.path)) as source:
             for batch in pa.ipc.open_stream(source):
                 yield [_from_arrow(row) for row in batch.column("messages").to_pylist()]
+
+    def labels(self) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
+        """Of each batch of rows: how many labels each row has, and all of them in order."""
+        with pa.memory_map(str(self.path)) as source:
+            for batch in pa.ipc.open_stream(source):
+                rows = batch.column("messages")
+                turns = rows.flatten()
+                found = pc.equal(turns.field("role"), LABEL)
+                of_row = pc.list_parent_indices(rows).filter(found).to_numpy()
+                yield np.bincount(of_row, minlength=batch.num_rows), turns.field("content").filter(found).to_pylist()
 
     def chosen(self, wanted: NDArray[np.bool_]) -> Iterator[Messages]:
         """The texts of the rows that are True in `wanted`, shape (N,)."""

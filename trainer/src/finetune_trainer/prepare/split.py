@@ -62,13 +62,13 @@ def divide(groups: Groups, split: spec.Split, given: frozenset[SplitName] = froz
         places = _by_threshold(ranks, percents)
     else:
         places = np.empty(len(ranks), dtype=np.int8)
-        for stratum in np.unique(groups.strata):
-            of_it = np.flatnonzero(groups.strata == stratum)
-            places[of_it] = _by_quota(ranks[of_it], groups.sizes[of_it], groups.pinned[of_it], percents)
+        for number, of_it in enumerate(_strata(groups.strata)):
+            some = ranks[of_it], groups.sizes[of_it], groups.pinned[of_it]
+            places[of_it] = _by_quota(*some, percents, start=_STARTS[number % len(_STARTS)])
     pinned = groups.pinned != NOWHERE
     places[pinned] = groups.pinned[pinned]
     if split.assignment is spec.Assignment.EXACT:
-        _fill_empty(places, ranks, pinned, percents)
+        _fill_empty(places, ranks, pinned, percents, groups.strata)
     return places
 
 
@@ -78,10 +78,28 @@ def _by_threshold(ranks: NDArray[np.uint64], percents: NDArray[np.int64]) -> NDA
     return np.searchsorted(np.cumsum(percents)[:-1], points, side="right").astype(np.int8)
 
 
+def _strata(strata: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
+    order = np.argsort(strata, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(strata[order])) + 1)
+
+
+_STARTS: Final = tuple(int(f"{number:05b}"[::-1], 2) ^ 16 for number in range(32))
+"""In 32nds of a group, evenly spread from the first on. Were all the same, a hundred labels of four rows each would
+get their quotas, rounded, and give the test split nothing."""
+
+
 def _by_quota(
-    ranks: NDArray[np.uint64], sizes: NDArray[np.int64], pinned: NDArray[np.int8], percents: NDArray[np.int64]
+    ranks: NDArray[np.uint64],
+    sizes: NDArray[np.int64],
+    pinned: NDArray[np.int8],
+    percents: NDArray[np.int64],
+    *,
+    start: int,
 ) -> NDArray[np.int8]:
-    """In the order of their ranks, cut where the shares are met: to half a group at each cut. Exact integers."""
+    """In the order of their ranks, cut where the shares are met: to one group at each cut. Exact integers.
+
+    A group is where the point of it lies that is `start` 32nds behind its begin.
+    """
     total = int(sizes.sum())
     there = np.array([int(sizes[pinned == name].sum()) for name in SplitName])
     wanted = np.maximum(0, total * percents - there * int(percents.sum()))
@@ -89,20 +107,29 @@ def _by_quota(
     free = np.flatnonzero(pinned == NOWHERE)
     order = free[np.argsort(ranks[free], kind="stable")]
     rest = total - int(there.sum())
-    middles = 2 * np.cumsum(sizes[order]) - sizes[order]
-    cuts = 2 * rest * np.cumsum(wanted)[:-1]
-    places[order] = np.searchsorted(cuts, middles * int(wanted.sum()), side="right")
+    points = 32 * (np.cumsum(sizes[order]) - sizes[order]) + start * sizes[order]
+    cuts = 32 * rest * np.cumsum(wanted)[:-1]
+    places[order] = np.searchsorted(cuts, points * int(wanted.sum()), side="right")
+    if len(order) and not there[SplitName.TRAIN] and not (places[order] == SplitName.TRAIN).any():
+        places[order[0]] = SplitName.TRAIN  # a label that is never trained is measured in vain
     return places
 
 
 def _fill_empty(
-    places: NDArray[np.int8], ranks: NDArray[np.uint64], pinned: NDArray[np.bool_], percents: NDArray[np.int64]
+    places: NDArray[np.int8],
+    ranks: NDArray[np.uint64],
+    pinned: NDArray[np.bool_],
+    percents: NDArray[np.int64],
+    strata: NDArray[np.uint64],
 ) -> None:
     """Of few groups, one of those that have most goes where none is: a split of nothing measures nothing."""
     for name in np.flatnonzero(percents):
         counts = np.bincount(places, minlength=len(SplitName))
         free = np.flatnonzero((places == counts.argmax()) & ~pinned)
         if counts[name] == 0 and counts.max() > 1 and len(free):
+            _, of_stratum, sizes = np.unique(strata[free], return_inverse=True, return_counts=True)
+            several = free[sizes[of_stratum] > 1]
+            free = several if len(several) else free
             places[free[ranks[free].argmax()]] = name
 
 

@@ -8,6 +8,7 @@ from finetune_api.spec import Data, IfExists, Output, Split
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.scan import Tally
 from finetune_trainer.prepared import SPLITS, Manifest
+from finetune_trainer.tasks.labels import LabelRules
 
 FEW_ROWS = 10
 """Fewer rejected rows than this never fail a job."""
@@ -67,6 +68,20 @@ def check_splits(manifest: Manifest, split: Split) -> None:
             "add rows, or change its percentages or its seed"
         )
         raise StageFailed(ExitCode.MISMATCH, "SplitEmpty", message, field="spec.data.split", places=manifest.places)
+
+
+def check_labels(manifest: Manifest, rules: LabelRules | None) -> None:
+    """What is trained on has labels that can be told apart. Raises StageFailed."""
+    if rules is None:
+        return
+    train = manifest.splits["train"]
+    if not train.labels:
+        message = f"{rules.field}: no row of train has a label"
+    elif len(train.labels) == 1 and (not rules.multi_label or [train.documents] == list(train.labels.values())):
+        message = f"{rules.field}: all rows of train have one and the same label: there is nothing to tell apart"
+    else:
+        return
+    raise StageFailed(ExitCode.MISMATCH, "LabelsTooFew", message, field=rules.field)
 
 
 def check_published(published: Published | None, output: Output) -> None:

@@ -8,11 +8,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune_trainer.tasks.labels import LABEL
 from finetune_trainer.tasks.rows import OF_TOOLS, Messages
 from finetune_trainer.tokenizers import Message
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_APART = OF_TOOLS | {"system"}
+_APART = OF_TOOLS | {"system", LABEL}
 
 
 def learnt_text(messages: Messages) -> str:

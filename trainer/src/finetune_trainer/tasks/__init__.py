@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from finetune_api import spec
 from finetune_trainer.tasks import completion, instruction
+from finetune_trainer.tasks.labels import LabelRules
 from finetune_trainer.tasks.rows import Document, Messages
 from finetune_trainer.tasks.shapes import Shape
 from finetune_trainer.tokenizers import ChatTokenizer
@@ -14,6 +15,10 @@ from finetune_trainer.tokenizers import ChatTokenizer
 
 class Task(Protocol):
     """Torch-free. The loss is uniform: negative log-likelihood of the trained tokens of each document."""
+
+    @property
+    def labels(self) -> LabelRules | None:
+        """What is known of labels, where the task's rows have some."""
 
     def shape(self, fields: Mapping[str, object]) -> Shape:
         """What a raw row looks like, for the report."""

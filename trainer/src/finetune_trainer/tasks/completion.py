@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from finetune_api.spec import CompletionTask
 from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, field_of, text_of
@@ -12,6 +13,8 @@ from finetune_trainer.tokenizers import ChatTokenizer, Message
 
 class Completion:
     """A row's one text, held as a single message of role `text`."""
+
+    labels: Final = None
 
     def __init__(self, settings: CompletionTask) -> None:
         self._settings = settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from finetune_api.spec import InstructionTask
 from finetune_trainer.tasks.rows import Document, InvalidRow, Messages, field_of, text_of
@@ -24,6 +25,8 @@ _TASK = "spec.task.instruction"
 
 class Instruction:
     """The row's shape is the one that the spec maps, else the one that its fields tell."""
+
+    labels: Final = None
 
     def __init__(self, settings: InstructionTask) -> None:
         self._settings = settings

@@ -31,6 +31,8 @@ class Document:
     prompt: str
     """What the last answer answers."""
     answer: str
+    labels: tuple[str, ...] = ()
+    """Of a task whose rows have labels."""
 
 
 class InvalidRow(Exception):
