@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finetune_api.spec import InstructionTask
-from finetune_trainer.prepare.encode import SplitWriter, TooLong, encode_row
+from finetune_trainer.prepare.encode import DocumentList, Part, SplitWriter, TooLong, encode_row
 from finetune_trainer.prepared import SHARD_TOKENS, SplitFiles, Texts, open_split, row_id
 from finetune_trainer.tasks.instruction import Instruction
 from finetune_trainer.tasks.rows import Document, Messages
@@ -48,10 +48,17 @@ def test_a_row_without_a_token_to_learn_is_no_document() -> None:
         encode_row(ROW, task=Deaf(), tokenizer=None, sequence_length=16)  # type: ignore[arg-type]
 
 
+def part(*rows: tuple[int, list[Document]], with_texts: bool = False) -> Part:
+    documents = DocumentList(with_texts=with_texts)
+    for row, of_row in rows:
+        documents.add(row, of_row)
+    return Part(rows=len(rows), documents=documents.to_bytes())
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    writer = SplitWriter(tmp_path / "test", with_texts=True)
-    writer.add(row_id(0, 3), [document(10)])
-    writer.add(row_id(1, 1), [document(8, first=100), document(12, first=200)])
+    writer = SplitWriter(tmp_path / "test", tmp_path)
+    more = [document(8, first=100), document(12, first=200)]
+    writer.add(part((row_id(0, 3), [document(10)]), (row_id(1, 1), more), with_texts=True))
     assert writer.rows == 2
     assert writer.close() == SplitFiles(documents=3, tokens=30, trained=15)
     documents = open_split(tmp_path, "test")
@@ -67,10 +74,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_documents_are_found_over_many_shards(tmp_path: Path) -> None:
-    writer = SplitWriter(tmp_path / "train", with_texts=False)
+    writer = SplitWriter(tmp_path / "train", tmp_path)
     length = SHARD_TOKENS // 3 + 1
-    for row in range(7):
-        writer.add(row, [document(length, first=row)])
+    rows = [(row, [document(length, first=row)]) for row in range(7)]
+    for some in (rows[:1], rows[1:6], rows[6:]):
+        writer.add(part(*some))
     writer.close()
     names = sorted(path.name for path in (tmp_path / "train").iterdir())
     assert names == ["00000.arrow", "00001.arrow", "00002.arrow", "index.arrow"]
@@ -83,5 +91,5 @@ def test_documents_are_found_over_many_shards(tmp_path: Path) -> None:
 
 
 def test_an_empty_split_can_be_opened(tmp_path: Path) -> None:
-    assert SplitWriter(tmp_path / "test", with_texts=True).close() == SplitFiles(documents=0, tokens=0, trained=0)
+    assert SplitWriter(tmp_path / "test", tmp_path).close() == SplitFiles(documents=0, tokens=0, trained=0)
     assert len(open_split(tmp_path, "test")) == 0

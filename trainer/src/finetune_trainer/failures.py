@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from finetune_api.contract import ExitCode
 from finetune_api.result import Failure
 
@@ -21,3 +24,8 @@ class StageFailed(Exception):
         super().__init__(message)
         self.exit_code = exit_code
         self.failure = Failure(reason=reason, message=message[:1024], field=field, places=places[:10])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: exceptions are otherwise made anew from their message alone."""
+        words = self.failure
+        return partial(StageFailed, field=words.field, places=words.places), (self.exit_code, words.reason, str(self))

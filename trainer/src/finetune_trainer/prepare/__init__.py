@@ -31,11 +31,19 @@ from finetune_trainer.tasks import task_for
 
 
 def prepare(
-    snapshot: Snapshot, *, storage: Storage, scratch: Path, report: Callable[[Progress], None], cpuinfo: str
+    snapshot: Snapshot,
+    *,
+    storage: Storage,
+    scratch: Path,
+    report: Callable[[Progress], None],
+    cpuinfo: str,
+    processes: int = 1,
+    bytes_each: int = 1 << 20,
 ) -> Prepared:
     """Carry out the prepare stage; data that was prepared before from the same inputs is used again.
 
-    `scratch` is a local folder, `cpuinfo` the text of /proc/cpuinfo or empty. Raises StageFailed, KeysRefused or
+    `scratch` is a local folder, `cpuinfo` the text of /proc/cpuinfo or empty. At most `processes` work, as many as
+    there are `bytes_each` of raw data: a small job is done before they have started. Raises StageFailed, KeysRefused or
     StoreUnavailable.
     """
 
@@ -56,7 +64,9 @@ def prepare(
         model = resolve(storage, spec.model.uri)
         plan.check_spec(spec, model.config)
         recipe = _recipe(spec, model, storage, local)
-        data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed)
+        size = sum(raw.stored.size for raw in recipe.objects)
+        processes = max(1, min(processes, size // bytes_each))
+        data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed, processes)
         check_rejected(manifest, spec.data, data_uri)
         check_splits(manifest, spec.data.split)
         check_labels(manifest, recipe.task.labels)
@@ -80,7 +90,8 @@ def prepare(
 
 
 def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Recipe:
-    tokenizer = load_tokenizer(storage, model, local / "tokenizer")
+    tokenizer_folder = local / "tokenizer"
+    tokenizer = load_tokenizer(storage, model, tokenizer_folder)
     objects = find_objects(storage, spec.data.sources)
     benchmarks = find_objects(
         storage,
@@ -104,6 +115,7 @@ def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Reci
         previous=previous,
         task=task_for(spec.task),
         tokenizer=tokenizer,
+        tokenizer_folder=tokenizer_folder,
     )
 
 
@@ -133,6 +145,7 @@ def _data(
     local: Path,
     try_to_write: Callable[[str], None],
     progressed: Callable[[Activity, int], None],
+    processes: int,
 ) -> tuple[str, Manifest]:
     """Where the data lies, and its manifest; built only when it is not there yet."""
     data, output = recipe.spec.data, recipe.spec.output
@@ -143,6 +156,6 @@ def _data(
             try_to_write(uri)
             with blame("spec.output.uri"):
                 try_to_write(output.uri)
-            manifest = build(recipe, local / "data", storage, local / "spill", progressed)
+            manifest = build(recipe, local / "data", storage, local / "spill", progressed, processes=processes)
             prepared.commit(storage, uri, manifest, local / "data")
     return uri, manifest

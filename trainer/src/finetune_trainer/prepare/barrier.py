@@ -107,7 +107,7 @@ class _Rows:
         """Number and learnt text of each wanted row."""
         start = 0
         for spill in self.spills:
-            end = start + len(spill.lines)
+            end = start + spill.rows
             numbers = (np.flatnonzero(wanted[start:end]) + start).tolist()
             for row, messages in zip(numbers, spill.chosen(wanted[start:end]), strict=True):
                 yield row, learnt_text(messages)
@@ -191,7 +191,7 @@ def _gather(
     folder: Path,
 ) -> _Rows:
     order = sorted(range(len(spills)), key=lambda number: (given[number] is None, number))
-    sizes = np.array([len(spill.lines) for spill in spills], dtype=np.int64)
+    sizes = np.array([spill.rows for spill in spills], dtype=np.int64)
     starts = np.cumsum(sizes) - sizes
     names = np.array([NOWHERE if name is None else name for name in given], dtype=np.int8)
     prints = _concatenated([spills[number].prints for number in order], folder / "prints", PRINT)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finetune_api.contract import ExitCode
 from finetune_api.progress import Activity
@@ -17,19 +19,22 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.assignment import Assignment, write_assignment
 from finetune_trainer.prepare.barrier import Decision, decide
 from finetune_trainer.prepare.benchmarks import benchmark_texts
-from finetune_trainer.prepare.blame import blame
-from finetune_trainer.prepare.encode import SplitWriter, TooLong, encode_row
+from finetune_trainer.prepare.encode import Encode, KeptRows, SplitWriter
 from finetune_trainer.prepare.ledger import Ledger, Rejection
 from finetune_trainer.prepare.read import RawObject, place
 from finetune_trainer.prepare.report import write_report
-from finetune_trainer.prepare.scan import Spill, Tally, scan
+from finetune_trainer.prepare.scan import BATCH_ROWS, Scan, Spill, Tally
 from finetune_trainer.prepare.split import NOWHERE, SplitName
 from finetune_trainer.prepare.validate import check_rows
-from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, SplitFiles, row_id
-from finetune_trainer.storage import PreconditionFailed, Storage
+from finetune_trainer.prepare.workers import WorkerDied, Workers
+from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, SplitFiles
+from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import Task
-from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
+from finetune_trainer.tokenizers import ChatTokenizer, load
 from finetune_trainer.verified import files_under
+
+_AHEAD = 32
+"""Encoded batches that wait for an earlier one, some megabytes each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class Recipe:
     """What `spec.data.split.previousUri` names."""
     task: Task
     tokenizer: ChatTokenizer
+    tokenizer_folder: Path
+    """Where it was loaded from."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -54,24 +61,27 @@ class Recipe:
 
 
 def build(
-    recipe: Recipe, folder: Path, storage: Storage, spill_folder: Path, progressed: Callable[[Activity, int], None]
+    recipe: Recipe,
+    folder: Path,
+    storage: Storage,
+    spill_folder: Path,
+    progressed: Callable[[Activity, int], None],
+    *,
+    processes: int = 1,
 ) -> Manifest:
     """Everything but the manifest itself, written to `folder`. `progressed` hears the rows read or encoded so far.
 
-    Raises StageFailed when the data as a whole is not what the spec says.
+    The same bytes whatever `processes` is. Raises StageFailed when the data as a whole is not what the spec says.
     """
     folder.mkdir(parents=True)
     spill_folder.mkdir(parents=True)
     tally = Tally()
-    with Ledger(folder, recipe.sources) as ledger:
-        spills = [
-            _scan(recipe, number, storage, ledger, tally, spill_folder, progressed)
-            for number in range(len(recipe.objects))
-        ]
+    with Ledger(folder, recipe.sources) as ledger, Workers(processes) as workers:
+        spills = _scan(recipe, storage, spill_folder, workers, ledger, tally, progressed)
         check_rows(tally, recipe.spec.data)
         decision = _decide(recipe, spills, ledger, storage, spill_folder / "barrier")
-        writers = [SplitWriter(folder / name, with_texts=name != "train") for name in SPLITS]
-        cleaned = _encode(recipe, spills, decision, writers, ledger, progressed)
+        writers = [SplitWriter(folder / name, spill_folder) for name in SPLITS]
+        cleaned = _encode(recipe, spills, decision, writers, workers, ledger, progressed)
         contents = {writer.folder.name: writer.close() for writer in writers}
     train, validation, test = (writer.rows for writer in writers)
     summary = DataSummary(
@@ -109,45 +119,41 @@ def _names(task: Task, contents: Mapping[str, SplitFiles]) -> tuple[str, ...]:
 
 def _scan(
     recipe: Recipe,
-    number: int,
     storage: Storage,
+    folder: Path,
+    workers: Workers,
     ledger: Ledger,
     tally: Tally,
-    spill_folder: Path,
     progressed: Callable[[Activity, int], None],
-) -> Spill:
-    raw = recipe.objects[number]
-    stored = raw.stored
-    # The digest says what stood there when it was listed. The next attempt lists anew.
-    changed = StageFailed(ExitCode.RETRY, "DataChanged", f"{stored.uri} changed while it was read")
+) -> list[Spill]:
+    """Pass 1. Large objects come first, so that no process has one left when the others are done."""
+    read = 0
+
+    def told(rows: int) -> None:
+        nonlocal read
+        read += rows
+        progressed(Activity.READING, read)
+
+    tasks = sorted(enumerate(recipe.objects), key=lambda task: -task[1].stored.size)
+    call = Scan(recipe.spec, recipe.sources, storage, folder)
     try:
-        with blame("spec.data.sources"), storage.open(stored.uri) as stream:
-            spill = scan(
-                stream,
-                source=number,
-                raw=raw,
-                task=recipe.task,
-                data=recipe.spec.data,
-                ledger=ledger,
-                tally=tally,
-                path=spill_folder / f"{number:05d}.arrow",
-                progressed=lambda rows: progressed(Activity.READING, rows),
-            )
-    except PreconditionFailed as error:
-        raise changed from error
-    now = storage.stat(stored.uri)
-    if now is None or now.etag != stored.etag:
-        raise changed
-    return spill
+        found = list(workers.map(call, tasks, told=told))
+    except WorkerDied as died:
+        raise _worker_died(died, f"read {tasks[died.number][1].uri}") from died
+    scanned = dict(zip((number for number, _ in tasks), found, strict=True))
+    for number in range(len(tasks)):
+        ledger.take(scanned[number].left_out)
+        tally.add(scanned[number].tally)
+    return [scanned[number].spill for number in range(len(tasks))]
 
 
 def _decide(recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storage, folder: Path) -> Decision:
     """What becomes of all good rows; those that are left out are listed."""
-    lines = np.concatenate([spill.lines for spill in spills])
-    objects = np.repeat(np.arange(len(spills)), [len(spill.lines) for spill in spills])
+    starts = np.cumsum([0, *(spill.rows for spill in spills)])
 
     def place_of(row: int) -> str:
-        return place(recipe.sources[objects[row]], int(lines[row]))
+        number = int(np.searchsorted(starts, row, side="right")) - 1
+        return place(recipe.sources[number], spills[number].line(row - int(starts[number])))
 
     decision = decide(
         spills,
@@ -159,10 +165,14 @@ def _decide(recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storag
         place_of=place_of,
         folder=folder,
     )
-    for row in np.flatnonzero(decision.splits == NOWHERE).tolist():
-        kind, first = decision.removal(row)
-        kept = None if first is None else place_of(first)
-        ledger.remove(int(objects[row]), int(lines[row]), kind, kept=kept)
+    for number, spill in enumerate(spills):
+        for start in range(0, spill.rows, BATCH_ROWS):
+            lines = spill.lines(start, BATCH_ROWS)
+            first = int(starts[number]) + start
+            for row in np.flatnonzero(decision.splits[first : first + len(lines)] == NOWHERE).tolist():
+                kind, stands = decision.removal(first + row)
+                kept = None if stands is None else place_of(stands)
+                ledger.remove(number, int(lines[row]), kind, kept=kept)
     return decision
 
 
@@ -171,32 +181,43 @@ def _encode(
     spills: list[Spill],
     decision: Decision,
     writers: list[SplitWriter],
+    workers: Workers,
     ledger: Ledger,
     progressed: Callable[[Activity, int], None],
 ) -> int:
-    """Write the documents of the rows that are kept. Returns how many of these were repaired."""
-    cleaned = 0
-    row = 0
-    splits, labels = decision.splits, decision.labels
-    for number, spill in enumerate(spills):
-        lines = iter(zip(spill.lines.tolist(), spill.repaired.tolist(), strict=True))
-        for batch in spill.batches():
-            for messages, (line, repaired) in zip(batch, lines, strict=False):
-                if splits[row] != NOWHERE:
-                    try:
-                        documents = encode_row(
-                            messages if labels is None else labels.spelt(messages),
-                            task=recipe.task,
-                            tokenizer=recipe.tokenizer,
-                            sequence_length=recipe.spec.training.sequence_length,
-                        )
-                    except TooLong as error:
-                        ledger.reject(number, line, Rejection.TOO_LONG, str(error))
-                    except NotEncodable as error:
-                        ledger.reject(number, line, Rejection.INVALID, str(error))
-                    else:
-                        writers[splits[row]].add(row_id(number, line), documents)
-                        cleaned += repaired
-                row += 1
-            progressed(Activity.ENCODING, row)
+    """Pass 2: write the documents of the rows that are kept. Returns how many of these were repaired."""
+    cleaned, rows = 0, 0
+    load_tokenizer = (lambda: recipe.tokenizer) if workers.alone else partial(load, recipe.tokenizer_folder)
+    labels = None if decision.labels is None else decision.labels.written
+    call = Encode(recipe.spec, load_tokenizer, labels)
+    tasks = list(_batches(spills, decision.splits))
+    try:
+        encoded_rows = workers.map(call, tasks, told=lambda _: None, ahead=_AHEAD)
+        for task, encoded in zip(tasks, encoded_rows, strict=True):
+            for line, kind, reason in encoded.rejected:
+                ledger.reject(task.source, line, kind, reason)
+            for split, part in encoded.parts.items():
+                writers[split].add(part)
+            cleaned += encoded.repaired
+            rows += encoded.rows
+            progressed(Activity.ENCODING, rows)
+    except WorkerDied as died:
+        raise _worker_died(died, f"encoded rows of {recipe.sources[tasks[died.number].source]}") from died
     return cleaned
+
+
+def _batches(spills: Sequence[Spill], splits: NDArray[np.int8]) -> Iterator[KeptRows]:
+    row = 0
+    for number, spill in enumerate(spills):
+        for block in spill.blocks:
+            yield KeptRows(number, spill.path, block, splits[row : row + block.rows])
+            row += block.rows
+
+
+def _worker_died(died: WorkerDied, what: str) -> StageFailed:
+    """The kernel ends one process of a container that has no memory left, or all; either is tried again."""
+    message = (
+        f"a process that {what} {died.how}; SIGKILL most often means that it needed more memory than the operator's "
+        "settings give to preparation"
+    )
+    return StageFailed(ExitCode.RETRY, "WorkerDied", message)

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from finetune_trainer.prepared import INDEX_FILE, INDEX_SCHEMA, SHARD_SCHEMA, SHARD_TOKENS, SplitFiles, write_batch
-from finetune_trainer.tasks import Task
+from finetune_api.spec import Spec
+from finetune_trainer.prepare.labels import spelt
+from finetune_trainer.prepare.ledger import Rejection
+from finetune_trainer.prepare.scan import Block, messages_of, read_block
+from finetune_trainer.prepare.split import NOWHERE
+from finetune_trainer.prepared import (
+    INDEX_FILE,
+    INDEX_SCHEMA,
+    SHARD_SCHEMA,
+    SHARD_TOKENS,
+    SPLITS,
+    SplitFiles,
+    row_id,
+    write_batch,
+)
+from finetune_trainer.tasks import Task, task_for
 from finetune_trainer.tasks.rows import Document, Messages
 from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
+
+_SCHEMA: Final = pa.schema([*INDEX_SCHEMA, *SHARD_SCHEMA])
+"""One line a document, on its way to the split's index and shards."""
 
 
 class TooLong(Exception):
@@ -34,54 +53,173 @@ def encode_row(
     return documents
 
 
+@dataclass(frozen=True)
+class KeptRows:
+    """A batch of a spill, and the splits to which its rows go."""
+
+    source: int
+    spill: Path
+    block: Block
+    splits: NDArray[np.int8]
+    """A SplitName each, or NOWHERE."""
+
+
+@dataclass
+class Part:
+    """Rows of one split out of a batch."""
+
+    rows: int = 0
+    documents: bytes = b""
+    """As DocumentList gives them."""
+
+
+@dataclass
+class EncodedRows:
+    """What pass 2 makes of a batch."""
+
+    rows: int
+    parts: dict[int, Part] = field(default_factory=dict)
+    """By SplitName."""
+    repaired: int = 0
+    """Rows of the parts that cleaning changed."""
+    rejected: list[tuple[int, Rejection, str]] = field(default_factory=list)
+    """Line and reason."""
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Pass 2: a call for each batch."""
+
+    spec: Spec
+    load: Callable[[], ChatTokenizer]
+    labels: Mapping[str, str] | None = None
+    """How they are written, by what stood in rows."""
+
+    @cached_property
+    def _tokenizer(self) -> ChatTokenizer:
+        return self.load()
+
+    @cached_property
+    def _task(self) -> Task:
+        return task_for(self.spec.task)
+
+    def __call__(self, kept: KeptRows, _told: object) -> EncodedRows:
+        batch = read_block(kept.spill, kept.block)
+        encoded = EncodedRows(batch.num_rows)
+        lists: dict[int, DocumentList] = {}
+        lines, steps = batch.column("line").to_pylist(), batch.column("steps").to_pylist()
+        for messages, split, line, done in zip(messages_of(batch), kept.splits.tolist(), lines, steps, strict=True):
+            if split == NOWHERE:
+                continue
+            try:
+                documents = encode_row(
+                    messages if self.labels is None else spelt(messages, self.labels),
+                    task=self._task,
+                    tokenizer=self._tokenizer,
+                    sequence_length=self.spec.training.sequence_length,
+                )
+            except TooLong as error:
+                encoded.rejected.append((line, Rejection.TOO_LONG, str(error)))
+            except NotEncodable as error:
+                encoded.rejected.append((line, Rejection.INVALID, str(error)))
+            else:
+                if split not in lists:
+                    lists[split] = DocumentList(with_texts=SPLITS[split] != "train")
+                    encoded.parts[split] = Part()
+                lists[split].add(row_id(kept.source, line), documents)
+                encoded.parts[split].rows += 1
+                encoded.repaired += done != 0
+        for split, documents_of in lists.items():
+            encoded.parts[split].documents = documents_of.to_bytes()
+        return encoded
+
+
+class DocumentList:
+    """Documents of one split, in row order."""
+
+    def __init__(self, *, with_texts: bool) -> None:
+        """Train has no use for texts."""
+        self._with_texts = with_texts
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in _SCHEMA)
+
+    def add(self, row: int, documents: Iterable[Document]) -> None:
+        """Those of one row."""
+        for document in documents:
+            encoded = document.encoded
+            trained = sum(end - start for start, end in encoded.trained)
+            bounds = [bound for span in encoded.trained for bound in span]
+            ids = np.array(encoded.ids, dtype=np.int32)
+            texts = (document.prompt, document.answer) if self._with_texts else (None, None)
+            for column, value in zip(
+                self._columns, (row, len(ids), trained, ids, bounds, *texts, document.labels), strict=True
+            ):
+                column.append(value)
+
+    def to_bytes(self) -> bytes:
+        """For SplitWriter, of this process or another."""
+        arrays = [pa.array(column, kind) for column, kind in zip(self._columns, _SCHEMA.types, strict=True)]
+        serialized: bytes = pa.record_batch(arrays, schema=_SCHEMA).serialize().to_pybytes()
+        return serialized
+
+
 class SplitWriter:
     """Collects the documents of one split and writes a shard whenever there are SHARD_TOKENS."""
 
-    def __init__(self, folder: Path, *, with_texts: bool) -> None:
-        """Train has no use for texts."""
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        """`scratch` is a local folder, where the index grows: with the split, it does not fit in memory."""
         self.folder = folder
         self.rows = 0
-        # Plain integers would take ten times the memory; the index is all that grows with the split.
-        self._index = array("q")
-        self._waiting: list[tuple[NDArray[np.int32], list[int], str | None, str | None, tuple[str, ...]]] = []
+        self._index = tuple((scratch / f"{folder.name}-{column.name}").open("w+b") for column in INDEX_SCHEMA)
+        self._waiting: list[pa.RecordBatch] = []
         self._waiting_tokens = 0
-        self._labels: Counter[str] = Counter()
         self._shards = 0
-        self._with_texts = with_texts
+        self._labels: Counter[str] = Counter()
 
-    def add(self, row: int, documents: Iterable[Document]) -> None:
-        """The documents of one row, in row order."""
-        self.rows += 1
-        for document in documents:
-            encoded = document.encoded
-            ids = np.array(encoded.ids, dtype=np.int32)
-            self._index.extend((row, len(ids), sum(end - start for start, end in encoded.trained)))
-            bounds = [bound for span in encoded.trained for bound in span]
-            texts = (document.prompt, document.answer) if self._with_texts else (None, None)
-            self._waiting.append((ids, bounds, *texts, document.labels))
-            self._labels.update(document.labels)
-            self._waiting_tokens += len(ids)
-            if self._waiting_tokens >= SHARD_TOKENS:
-                self._write_shard()
+    def add(self, part: Part) -> None:
+        """The next rows, in row order."""
+        self.rows += part.rows
+        batch = pa.ipc.read_record_batch(pa.py_buffer(part.documents), _SCHEMA)
+        for file, column in zip(self._index, batch.columns, strict=False):
+            file.write(column.to_numpy())
+        self._labels.update(batch.column("labels").flatten().to_pylist())
+        shard = batch.select(SHARD_SCHEMA.names)
+        ends = np.cumsum(batch.column("length").to_numpy(), dtype=np.int64)
+        start, before = 0, 0
+        while (end := int(np.searchsorted(ends, before + SHARD_TOKENS - self._waiting_tokens)) + 1) <= len(ends):
+            self._waiting.append(shard.slice(start, end - start))
+            self._write_shard()
+            start, before = end, int(ends[end - 1])
+        if start < len(ends):
+            self._waiting.append(shard.slice(start))
+            self._waiting_tokens += int(ends[-1]) - before
 
     def close(self) -> SplitFiles:
         """Write what is left, and the index. Returns the totals."""
         if self._waiting:
             self._write_shard()
-        index = np.frombuffer(self._index, dtype=np.int64).reshape(-1, 3)
-        columns = [pa.array(column, kind) for column, kind in zip(index.T, INDEX_SCHEMA.types, strict=True)]
-        write_batch(self.folder / INDEX_FILE, pa.record_batch(columns, schema=INDEX_SCHEMA))
+        columns = []
+        for file, column in zip(self._index, INDEX_SCHEMA, strict=True):
+            file.flush()
+            dtype = column.type.to_pandas_dtype()
+            empty = file.tell() == 0  # which cannot be mapped
+            columns.append(np.zeros(0, dtype) if empty else np.memmap(file, dtype, mode="r"))
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, INDEX_SCHEMA.types, strict=True)]
+        write_batch(self.folder / INDEX_FILE, pa.record_batch(arrays, schema=INDEX_SCHEMA))
+        for file in self._index:
+            file.close()
+        _, lengths, trained = columns
         return SplitFiles(
-            documents=len(index),
-            tokens=int(index[:, 1].sum()),
-            trained=int(index[:, 2].sum()),
+            documents=len(lengths),
+            tokens=int(lengths.sum(dtype=np.int64)),
+            trained=int(trained.sum(dtype=np.int64)),
             labels=dict(sorted(self._labels.items())),
         )
 
     def _write_shard(self) -> None:
-        columns = zip(*self._waiting, strict=True)
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, SHARD_SCHEMA.types, strict=True)]
-        write_batch(self.folder / f"{self._shards:05d}.arrow", pa.record_batch(arrays, schema=SHARD_SCHEMA))
+        # Made anew: what a slice drags along would be written, too, and differ with where batches ended.
+        table = pa.Table.from_batches(self._waiting).combine_chunks()
+        (batch,) = table.to_batches()
+        write_batch(self.folder / f"{self._shards:05d}.arrow", batch)
         self._shards += 1
         self._waiting = []
         self._waiting_tokens = 0

@@ -76,11 +76,12 @@ class Labels:
     rows_respelt: int
     respelt: tuple[Respelt, ...]
 
-    def spelt(self, messages: Messages) -> Messages:
-        """The row with its labels as they are written now, each once, sorted."""
-        labels = {self.written[message.content] for message in messages if message.role == LABEL}
-        texts = tuple(message for message in messages if message.role != LABEL)
-        return (*texts, *(Message(LABEL, label) for label in sorted(labels)))
+
+def spelt(messages: Messages, written: Mapping[str, str]) -> Messages:
+    """The row with its labels as they are `written` now, each once, sorted."""
+    labels = {written[message.content] for message in messages if message.role == LABEL}
+    texts = tuple(message for message in messages if message.role != LABEL)
+    return (*texts, *(Message(LABEL, label) for label in sorted(labels)))
 
 
 def read_labels(spills: Sequence[Spill], rules: LabelRules) -> Labels:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from shutil import copyfileobj
 from types import TracebackType
 from typing import Final, Self, TextIO
 
@@ -44,6 +46,17 @@ class Removal(StrEnum):
     """`spec.data.cleaning` leaves it out: its length, or its language."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A closed ledger, of some of the rows."""
+
+    folder: Path
+    """Of its two files."""
+    rejected: Counter[Rejection]
+    removed: Counter[Removal]
+    places: list[str]
+
+
 class Ledger:
     """Writes rejected.jsonl and removed.jsonl as rows are left out; keeps counts and the first places only."""
 
@@ -51,6 +64,7 @@ class Ledger:
         self.rejected: Counter[Rejection] = Counter()
         self.removed: Counter[Removal] = Counter()
         self.places: list[str] = []
+        self._folder = folder
         self._sources = sources
         self._rejected_file = (folder / REJECTED_FILE).open("w", encoding="utf-8")
         self._removed_file = (folder / REMOVED_FILE).open("w", encoding="utf-8")
@@ -63,6 +77,22 @@ class Ledger:
     ) -> None:
         self._rejected_file.close()
         self._removed_file.close()
+
+    def left_out(self) -> LeftOut:
+        """What it holds, for another one to take in; ends it."""
+        self._rejected_file.close()
+        self._removed_file.close()
+        return LeftOut(self._folder, self.rejected, self.removed, self.places)
+
+    def take(self, part: LeftOut) -> None:
+        """Behind what is here; its files are used up."""
+        self.rejected.update(part.rejected)
+        self.removed.update(part.removed)
+        self.places += part.places[: _PLACES - len(self.places)]
+        for file, name in ((self._rejected_file, REJECTED_FILE), (self._removed_file, REMOVED_FILE)):
+            with (part.folder / name).open(encoding="utf-8") as lines:
+                copyfileobj(lines, file)
+            (part.folder / name).unlink()
 
     def reject(self, source: int, line: int, kind: Rejection, reason: str, *, field: str | None = None) -> None:
         """The row is wrong, for this reason; `field` is the row's own."""

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from finetune_api.spec import Data
+from finetune_api.contract import ExitCode
+from finetune_api.spec import Data, Spec
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.clean import Cleaner
 from finetune_trainer.prepare.clean.step import Step
-from finetune_trainer.prepare.ledger import Ledger, Rejection, Removal
+from finetune_trainer.prepare.ledger import Ledger, LeftOut, Rejection, Removal
 from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
 from finetune_trainer.prepare.split import NO_GROUP, group_key
-from finetune_trainer.tasks import Task
+from finetune_trainer.storage import PreconditionFailed, Storage
+from finetune_trainer.tasks import Task, task_for
 from finetune_trainer.tasks.labels import LABEL
 from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
 from finetune_trainer.tasks.shapes import Shape
@@ -87,14 +92,43 @@ class Tally:
     examples: dict[Step, list[tuple[str, str]]] = field(default_factory=dict)
     """Texts before and after, for the report."""
 
+    def add(self, later: Tally) -> None:
+        """What was counted over the objects that come next."""
+        self.rows += later.rows
+        self.parsed += later.parsed
+        self.grouped += later.grouped
+        self.absent.update(later.absent)
+        self.shapes.update(later.shapes)
+        self.encodings.update(later.encodings)
+        self.steps.update(later.steps)
+        if len(self.field_names) < _FIELD_NAMES:
+            self.field_names |= later.field_names
+        for step, examples in later.examples.items():
+            mine = self.examples.setdefault(step, [])
+            mine += examples[: _EXAMPLES - len(mine)]
+
+
+class Block(NamedTuple):
+    """Where a batch lies in a spill."""
+
+    start: int
+    size: int
+    """Bytes."""
+    rows: int
+
 
 @dataclass(frozen=True)
 class Spill:
     """The good rows of one object, in line order, N of them."""
 
     path: Path
-    lines: NDArray[np.int64]
-    repaired: NDArray[np.bool_]
+    blocks: tuple[Block, ...]
+    """At most BATCH_ROWS each."""
+
+    @cached_property
+    def rows(self) -> int:
+        """N."""
+        return sum(block.rows for block in self.blocks)
 
     @property
     def prints(self) -> Path:
@@ -106,31 +140,101 @@ class Spill:
         """The keys of their groups, N of uint64."""
         return self.path.with_suffix(".groups")
 
-    def batches(self) -> Iterator[list[Messages]]:
-        """The rows' texts, at most BATCH_ROWS at a time."""
-        with pa.memory_map(str(self.path)) as source:
-            for batch in pa.ipc.open_stream(source):
-                yield [_from_arrow(row) for row in batch.column("messages").to_pylist()]
+    @property
+    def _lines(self) -> Path:
+        return self.path.with_suffix(".lines")
+
+    def line(self, row: int) -> int:
+        """Where the row, counted from 0, stands in its object."""
+        return int(self.lines(row, 1)[0])
+
+    def lines(self, start: int, rows: int) -> NDArray[np.int64]:
+        """The same of some rows, shape (rows,)."""
+        return np.fromfile(self._lines, dtype=np.int64, count=rows, offset=8 * start)
 
     def labels(self) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
         """Of each batch of rows: how many labels each row has, and all of them in order."""
-        with pa.memory_map(str(self.path)) as source:
-            for batch in pa.ipc.open_stream(source):
-                rows = batch.column("messages")
-                turns = rows.flatten()
-                found = pc.equal(turns.field("role"), LABEL)
-                of_row = pc.list_parent_indices(rows).filter(found).to_numpy()
-                yield np.bincount(of_row, minlength=batch.num_rows), turns.field("content").filter(found).to_pylist()
+        for block in self.blocks:
+            batch = read_block(self.path, block)
+            rows = batch.column("messages")
+            turns = rows.flatten()
+            found = pc.equal(turns.field("role"), LABEL)
+            of_row = pc.list_parent_indices(rows).filter(found).to_numpy()
+            yield np.bincount(of_row, minlength=batch.num_rows), turns.field("content").filter(found).to_pylist()
 
     def chosen(self, wanted: NDArray[np.bool_]) -> Iterator[Messages]:
         """The texts of the rows that are True in `wanted`, shape (N,)."""
         start = 0
-        with pa.memory_map(str(self.path)) as source:
-            for batch in pa.ipc.open_stream(source):
-                mask = pa.array(wanted[start : start + batch.num_rows])
-                start += batch.num_rows
-                for row in batch.column("messages").filter(mask).to_pylist():
-                    yield _from_arrow(row)
+        for block in self.blocks:
+            mask = wanted[start : start + block.rows]
+            start += block.rows
+            if mask.any():
+                yield from messages_of(read_block(self.path, block).filter(pa.array(mask)))
+
+
+def read_block(path: Path, block: Block) -> pa.RecordBatch:
+    """A batch of the spill at `path`: line, messages, and the steps that changed them."""
+    with path.open("rb") as file:  # not mapped: what was read of a large file would count as memory
+        file.seek(block.start)
+        return pa.ipc.read_record_batch(pa.py_buffer(file.read(block.size)), _SPILL_SCHEMA)
+
+
+def messages_of(batch: pa.RecordBatch) -> Iterator[Messages]:
+    """The texts of its rows."""
+    for row in batch.column("messages").to_pylist():
+        yield _from_arrow(row)
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What pass 1 makes of an object."""
+
+    spill: Spill
+    tally: Tally
+    left_out: LeftOut
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Pass 1: a call for each object."""
+
+    spec: Spec
+    sources: tuple[str, ...]
+    """Uris of all objects."""
+    storage: Storage
+    folder: Path
+    """Local, for spills."""
+
+    def __call__(self, task: tuple[int, RawObject], told: Callable[[int], None]) -> Scanned:
+        """Of an object and its number; `told` hears of rows as they are read. Raises StageFailed."""
+        number, raw = task
+        stored = raw.stored
+        # The digest says what stood there when it was listed. The next attempt lists anew.
+        changed = StageFailed(ExitCode.RETRY, "DataChanged", f"{stored.uri} changed while it was read")
+        path = self.folder / f"{number:05d}.arrow"
+        folder = path.with_suffix(".ledger")
+        folder.mkdir()
+        tally = Tally()
+        with Ledger(folder, self.sources) as ledger:
+            try:
+                with blame("spec.data.sources"), self.storage.open(stored.uri) as stream:
+                    spill = scan(
+                        stream,
+                        source=number,
+                        raw=raw,
+                        task=task_for(self.spec.task),
+                        data=self.spec.data,
+                        ledger=ledger,
+                        tally=tally,
+                        path=path,
+                        told=told,
+                    )
+            except PreconditionFailed as error:
+                raise changed from error
+            now = self.storage.stat(stored.uri)
+            if now is None or now.etag != stored.etag:
+                raise changed
+            return Scanned(spill, tally, ledger.left_out())
 
 
 def scan(
@@ -143,34 +247,31 @@ def scan(
     ledger: Ledger,
     tally: Tally,
     path: Path,
-    progressed: Callable[[int], None],
+    told: Callable[[int], None],
 ) -> Spill:
-    """Spill the good rows of object number `source` to `path`; `progressed` hears the rows read so far."""
-    columns: list[pa.RecordBatch] = []
+    """Spill the good rows of object number `source` to `path`; `told` hears how many more rows were read."""
+    blocks: list[Block] = []
     cleaner = Cleaner(data.cleaning)
     notes = Notes()
+    heard = 0
     with (
-        pa.OSFile(str(path), "wb") as sink,
-        pa.ipc.new_stream(sink, _SPILL_SCHEMA) as writer,
+        path.open("wb") as spill,
         path.with_suffix(".prints").open("wb") as prints,
         path.with_suffix(".groups").open("wb") as groups,
+        path.with_suffix(".lines").open("wb") as lines,
     ):
         rows = read_rows(stream, raw, scratch=path.parent, notes=notes)
         for good in _batched(_good_rows(rows, source, task, data.split.group_by, cleaner, ledger, tally)):
-            batch = _to_arrow(good)
-            writer.write_batch(batch)
+            start = spill.tell()
+            blocks.append(Block(start, spill.write(_to_arrow(good).serialize()), len(good)))
             prints.write(prints_of([row.messages for row in good]).tobytes())
             groups.write(b"".join(row.group for row in good))
-            columns.append(batch.select(["line", "steps"]))
-            progressed(tally.rows)
+            lines.write(np.array([row.line for row in good], dtype=np.int64).tobytes())
+            told(tally.rows - heard)
+            heard = tally.rows
     if notes.encoding is not None:
         tally.encodings[notes.encoding] += 1
-    table = pa.Table.from_batches(columns, columns[0].schema if columns else _SPILL_SCHEMA).combine_chunks()
-    return Spill(
-        path=path,
-        lines=table.column("line").to_numpy(),
-        repaired=table.column("steps").to_numpy() != 0,
-    )
+    return Spill(path, tuple(blocks))
 
 
 def _good_rows(

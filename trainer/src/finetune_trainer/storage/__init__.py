@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from finetune_trainer.storage.files import FileStorage
 from finetune_trainer.storage.objects import (
@@ -47,6 +47,10 @@ class _Router:
         self._endpoint = endpoint
         self._region = region
         self._files = FileStorage()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: connections stay here."""
+        return partial(open_storage, endpoint=self._endpoint, region=self._region), ()
 
     @cached_property
     def _s3(self) -> Storage:
