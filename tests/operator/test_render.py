@@ -68,6 +68,7 @@ CONTAINER_SECURITY = {
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
 }
+CORES = {"name": "FINETUNE_CORES", "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}}
 COMMON_ENV = [
     {"name": "FINETUNE_SNAPSHOT", "value": "/etc/finetune/snapshot.json"},
     {"name": "FINETUNE_SCRATCH", "value": "/scratch"},
@@ -107,7 +108,7 @@ PREPARE_JOB = {
                         "name": "trainer",
                         "image": "registry.example/trainer:1",
                         "command": ["python", "-m", "finetune_trainer", "prepare"],
-                        "env": COMMON_ENV,
+                        "env": [*COMMON_ENV, CORES],
                         "ports": [{"name": "progress", "containerPort": 8080, "protocol": "TCP"}],
                         "resources": {
                             "requests": {"cpu": "2", "memory": "8Gi", "ephemeral-storage": "50Gi"},
@@ -217,10 +218,7 @@ TRAIN_JOB = {
                             },
                             {"name": "FINETUNE_RENDEZVOUS_HOST", "value": f"{TRAIN_1}-0.{TRAIN_1}.ml.svc"},
                             {"name": "FINETUNE_RENDEZVOUS_PORT", "value": "29500"},
-                            {
-                                "name": "FINETUNE_CORES",
-                                "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}},
-                            },
+                            CORES,
                         ],
                         "ports": [
                             {"name": "progress", "containerPort": 8080, "protocol": "TCP"},

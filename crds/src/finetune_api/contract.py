@@ -84,7 +84,7 @@ class Env(StrEnum):
     """Port on which `GET /progress` answers with a Progress."""
     POD_NAME = "FINETUNE_POD_NAME"
     CORES = "FINETUNE_CORES"
-    """CPU cores that the pod asked for, rounded up; train only. Not with LocalCluster: there pods share a machine."""
+    """CPU cores that the pod asked for, rounded up. Not with LocalCluster: there pods share a machine."""
     HOSTS = "FINETUNE_HOSTS"
     """LocalCluster only: JSON object, DNS name to address; asked before DNS."""
     VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"

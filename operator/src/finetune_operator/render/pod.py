@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from finetune_api.contract import (
     CONTAINER,
@@ -32,6 +32,9 @@ _NODE_TROUBLE = [
     {"key": f"node.kubernetes.io/{trouble}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
     for trouble in ("not-ready", "unreachable")
 ]
+
+CORES: Final = {"name": str(Env.CORES), "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}}
+"""A thread or process for each core of the node would be one for each of its neighbours', too."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from finetune_api.spec import Resources
 from finetune_api.status import Attempt
 from finetune_operator.apply import Manifest
 from finetune_operator.render.names import rendezvous_host
-from finetune_operator.render.pod import Extras, pod_template, variable
+from finetune_operator.render.pod import CORES, Extras, pod_template, variable
 from finetune_operator.render.stage_job import indexed_job
 from finetune_operator.settings import PodDefaults, Settings
 
@@ -26,8 +26,7 @@ def train_job(job: FineTuneJob, attempt: Attempt, settings: Settings) -> Manifes
         env=[
             variable(Env.RENDEZVOUS_HOST, rendezvous_host(job, attempt)),
             variable(Env.RENDEZVOUS_PORT, str(PORT_RENDEZVOUS)),
-            # A thread for each core of the node would be one for each of its neighbours', too.
-            {"name": str(Env.CORES), "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}},
+            CORES,
         ],
         ports=[{"name": PORT_NAME_RENDEZVOUS, "containerPort": PORT_RENDEZVOUS, "protocol": "TCP"}],
         limits=gpu_limits,

@@ -28,7 +28,7 @@ _PRELOADED: Final = ["finetune_trainer.prepare"]
 class Call(Protocol[T_contra, R_co]):
     """What can be sent to another process, and called there with a task; it may tell how far it is."""
 
-    def __call__(self, task: T_contra, told: Callable[[int], None]) -> R_co: ...
+    def __call__(self, task: T_contra, told: Callable[[int], None], /) -> R_co: ...
 
 
 class WorkerDied(Exception):
