@@ -75,6 +75,7 @@ def prepare(home: Path, rows: Rows, *, data: Mapping[str, Any] | None = None, **
         previous=None,
         task=task,
         tokenizer=load(home / "tokenizer"),
+        tokenizer_folder=home / "tokenizer",
     )
     manifest = build(recipe, home / "out", storage, home / "spill", lambda activity, rows: None)
     return Outcome(manifest, home / "out", task)

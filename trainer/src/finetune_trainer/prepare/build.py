@@ -135,7 +135,7 @@ def _scan(
         progressed(Activity.READING, read)
 
     tasks = sorted(enumerate(recipe.objects), key=lambda task: -task[1].stored.size)
-    call = Scan(recipe.spec, recipe.sources, storage, folder)
+    call = Scan(recipe.task, recipe.spec.data, recipe.sources, storage, folder)
     try:
         found = list(workers.map(call, tasks, told=told))
     except WorkerDied as died:
@@ -189,7 +189,7 @@ def _encode(
     cleaned, rows = 0, 0
     load_tokenizer = (lambda: recipe.tokenizer) if workers.alone else partial(load, recipe.tokenizer_folder)
     labels = None if decision.labels is None else decision.labels.written
-    call = Encode(recipe.spec, load_tokenizer, labels)
+    call = Encode(recipe.task, recipe.spec.training.sequence_length, load_tokenizer, labels)
     tasks = list(_batches(spills, decision.splits))
     try:
         encoded_rows = workers.map(call, tasks, told=lambda _: None, ahead=_AHEAD)

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from finetune_api.spec import Spec
 from finetune_trainer.prepare.labels import spelt
 from finetune_trainer.prepare.ledger import Rejection
 from finetune_trainer.prepare.scan import Block, messages_of, read_block
@@ -28,7 +27,7 @@ from finetune_trainer.prepared import (
     row_id,
     write_batch,
 )
-from finetune_trainer.tasks import Task, task_for
+from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.rows import Document, Messages
 from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
 
@@ -90,7 +89,8 @@ class EncodedRows:
 class Encode:
     """Pass 2: a call for each batch."""
 
-    spec: Spec
+    task: Task
+    sequence_length: int
     load: Callable[[], ChatTokenizer]
     labels: Mapping[str, str] | None = None
     """How they are written, by what stood in rows."""
@@ -98,10 +98,6 @@ class Encode:
     @cached_property
     def _tokenizer(self) -> ChatTokenizer:
         return self.load()
-
-    @cached_property
-    def _task(self) -> Task:
-        return task_for(self.spec.task)
 
     def __call__(self, kept: KeptRows, _told: object) -> EncodedRows:
         batch = read_block(kept.spill, kept.block)
@@ -114,9 +110,9 @@ class Encode:
             try:
                 documents = encode_row(
                     messages if self.labels is None else spelt(messages, self.labels),
-                    task=self._task,
+                    task=self.task,
                     tokenizer=self._tokenizer,
-                    sequence_length=self.spec.training.sequence_length,
+                    sequence_length=self.sequence_length,
                 )
             except TooLong as error:
                 encoded.rejected.append((line, Rejection.TOO_LONG, str(error)))

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from finetune_api.contract import ExitCode
-from finetune_api.spec import Data, Spec
+from finetune_api.spec import Data
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.clean import Cleaner
@@ -25,7 +25,7 @@ from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
 from finetune_trainer.prepare.split import NO_GROUP, group_key
 from finetune_trainer.storage import PreconditionFailed, Storage
-from finetune_trainer.tasks import Task, task_for
+from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.labels import LABEL
 from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
 from finetune_trainer.tasks.shapes import Shape
@@ -198,7 +198,8 @@ class Scanned:
 class Scan:
     """Pass 1: a call for each object."""
 
-    spec: Spec
+    task: Task
+    data: Data
     sources: tuple[str, ...]
     """Uris of all objects."""
     storage: Storage
@@ -222,8 +223,8 @@ class Scan:
                         stream,
                         source=number,
                         raw=raw,
-                        task=task_for(self.spec.task),
-                        data=self.spec.data,
+                        task=self.task,
+                        data=self.data,
                         ledger=ledger,
                         tally=tally,
                         path=path,
