@@ -7,6 +7,8 @@ import re
 from finetune_trainer.prepare.clean.context import LONG_LINE, RowContext, is_prose
 
 _RUNAWAY = re.compile("(?<=[^ \u00a0\n])[ \u00a0]{3,}(?=[^ \u00a0\n])")
+# The same where there are no no-break spaces. It begins with a fixed text, so that indented code is passed over fast.
+_RUN_OF_SPACES = re.compile("   (?<=[^ \n]   ) *[^ \n]")
 _BLANK_LINES = re.compile("\n[ \t]*\n(?:[ \t]*\n){2,}")
 _ANY_BLANKS = re.compile("[^\\S\n]+")
 _ANY_BLANK_LINES = re.compile("\n{3,}")
@@ -16,9 +18,13 @@ def mend_runaway(text: str, _row: RowContext) -> str:
     """In prose: three blanks and more within a long line become one, three blank lines and more become one."""
     if "   " not in text and "\u00a0\u00a0" not in text and "\n\n\n\n" not in text:
         return text
-    if not is_prose(text):
+    if not (_has_run(text) or _BLANK_LINES.search(text)) or not is_prose(text):
         return text
     return _BLANK_LINES.sub("\n\n", "\n".join(map(_without_runaway, text.split("\n"))))
+
+
+def _has_run(text: str) -> bool:
+    return (_RUNAWAY if "\u00a0" in text else _RUN_OF_SPACES).search(text) is not None
 
 
 def _without_runaway(line: str) -> str:
