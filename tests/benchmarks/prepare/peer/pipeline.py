@@ -187,7 +187,7 @@ def prepare(raw, tokenizer_folder, out):
         for name, split in splits.items():
             splits[name] = SFTTrainer._prepare_dataset(trainer, split, tokenizer, config, False, None, name)
     with step("write"):
-        datasets.DatasetDict(splits).save_to_disk(f"{out}/data", num_proc=CORES)
+        datasets.DatasetDict(splits).save_to_disk(f"{out}/data")  # with processes it would import torch again in each
     print(
         json.dumps(
             {"rows": read, "kept": {name: len(split) for name, split in splits.items()}, "steps": COSTS},
