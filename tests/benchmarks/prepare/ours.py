@@ -8,6 +8,7 @@ With `steps` it also says where CPU time went, by looking at the stack every few
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -86,7 +87,12 @@ def main(raw: str, model: str, out: str, *options: str) -> None:
     try:
         with TemporaryDirectory(dir=Path(out).parent) as scratch:
             prepared = prepare(
-                snapshot, storage=open_storage(), scratch=Path(scratch), report=lambda progress: None, cpuinfo=""
+                snapshot,
+                storage=open_storage(),
+                scratch=Path(scratch),
+                report=lambda progress: None,
+                cpuinfo="",
+                processes=len(os.sched_getaffinity(0)),
             )
     finally:
         sampler.stop()
