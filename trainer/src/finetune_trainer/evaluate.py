@@ -12,12 +12,12 @@ from transformers import DynamicCache
 
 from finetune_trainer.gang import Gang
 from finetune_trainer.model import CausalLanguageModel
-from finetune_trainer.packing import Row, accumulation, micro_batches, pack_epoch
+from finetune_trainer.packing import Row, Rows, accumulation, micro_batches, pack_epoch
 from finetune_trainer.prepared import Documents
 from finetune_trainer.tokens import tokens_of
 
 
-def evaluated_rows(documents: Documents, *, sequence_length: int, max_rows: int) -> tuple[Row, ...]:
+def evaluated_rows(documents: Documents, *, sequence_length: int, max_rows: int) -> Rows:
     """Packed rows of the documents of the first `max_rows` raw rows: the same at every evaluation."""
     num_documents = int(np.isin(documents.rows, np.unique(documents.rows)[:max_rows]).sum())
     return pack_epoch(documents.lengths[:num_documents], sequence_length=sequence_length, seed=0, epoch=0)
@@ -27,7 +27,7 @@ def mean_loss(
     model: CausalLanguageModel,
     gang: Gang,
     documents: Documents,
-    rows: tuple[Row, ...],
+    rows: Sequence[Row],
     *,
     micro_batch_size: int,
     beat: Callable[[], None],

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from finetune_trainer.fitting import fit
 
 Row = tuple[int, ...]
 """Indices of the documents of one row; the empty row is a dummy that trains nothing."""
 DUMMY: Row = ()
 
-WINDOW = 4096
-"""Documents that are packed together: large enough for rows that are 99 % full, small enough to mix an epoch well."""
+
+@dataclass(frozen=True, eq=False)
+class Rows(Sequence[Row]):
+    """R rows, which hold each of N documents once: made when they are asked for, for millions of tuples are heavy."""
+
+    _documents: NDArray[np.int32]
+    """Shape (N,), row by row."""
+    _starts: NDArray[np.int64]
+    """Where each row begins in it, and where the last ends; shape (R + 1,)."""
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        if isinstance(index, slice):
+            return tuple(self[number] for number in range(*index.indices(len(self))))
+        number = range(len(self))[index]
+        return tuple(self._documents[self._starts[number] : self._starts[number + 1]].tolist())
 
 
 @dataclass(frozen=True)
@@ -28,39 +50,45 @@ class Batch:
     rows: tuple[Row, ...]
 
 
-def pack_epoch(lengths: NDArray[np.int32], *, sequence_length: int, seed: int, epoch: int) -> tuple[Row, ...]:
+def pack_epoch(lengths: NDArray[np.int32], *, sequence_length: int, seed: int, epoch: int) -> Rows:
     """Rows of at most `sequence_length` tokens that hold every document exactly once, whole.
 
-    Documents are shuffled, packed best fit decreasing inside windows, and the rows shuffled again: a function of
-    (lengths, sequence_length, seed, epoch) alone. Raises ValueError for a document that fits no row.
+    Which documents meet in a row, their order in it and the order of the rows is a function of (lengths,
+    sequence_length, seed, epoch) alone: of integers, and of a generator whose numbers no version of numpy changes.
+    Raises ValueError for a document that fits no row.
     """
+    random = _numbers(seed, epoch)
+    order, row_of, count = _place(lengths, sequence_length, random)
+    ranks = np.empty(count, dtype=np.int32)
+    ranks[_shuffled(count, random)] = np.arange(count, dtype=np.int32)
+    row_of = ranks[row_of]
+    starts = np.append(0, np.cumsum(np.bincount(row_of, minlength=count)))
+    return Rows(order[np.argsort(row_of, kind="stable")], starts)
+
+
+def _numbers(seed: int, epoch: int) -> np.random.Philox:
+    return np.random.Philox(key=[seed, epoch])
+
+
+def _shuffled(count: int, random: np.random.Philox) -> NDArray[np.int32]:
+    """The numbers below `count` in a random order. numpy's own permutation may become another with any version."""
+    return np.argsort(random.random_raw(count), kind="stable").astype(np.int32)
+
+
+def _place(
+    lengths: NDArray[np.int32], sequence_length: int, random: np.random.Philox
+) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    """The documents in a random order, the row of each, and the number of rows."""
     if len(lengths) and int(lengths.max()) > sequence_length:
         longest = int(lengths.argmax())
         raise ValueError(f"document {longest} has {lengths[longest]} tokens, a row holds {sequence_length}")
-    generator = np.random.Generator(np.random.PCG64([seed, epoch]))
-    order = generator.permutation(len(lengths))
-    rows = [
-        row
-        for start in range(0, len(order), WINDOW)
-        for row in _best_fit_decreasing(order[start : start + WINDOW], lengths, sequence_length)
-    ]
-    return tuple(rows[index] for index in generator.permutation(len(rows)))
+    order = _shuffled(len(lengths), random)
+    return order, *fit(lengths[order], sequence_length)
 
 
-def _best_fit_decreasing(documents: NDArray[np.int64], lengths: NDArray[np.int32], sequence_length: int) -> list[Row]:
-    rows: list[list[int]] = []
-    free: list[tuple[int, int]] = []  # (tokens free, row), ascending
-    for document in documents[np.argsort(-lengths[documents], kind="stable")].tolist():
-        length = int(lengths[document])
-        place = bisect_left(free, (length, -1))
-        if place < len(free):
-            left, row = free.pop(place)
-            rows[row].append(document)
-        else:
-            left, row = sequence_length, len(rows)
-            rows.append([document])
-        insort(free, (left - length, row))
-    return [tuple(row) for row in rows]
+def num_rows(lengths: NDArray[np.int32], *, sequence_length: int, seed: int, epoch: int) -> int:
+    """As many as `pack_epoch` makes."""
+    return _place(lengths, sequence_length, _numbers(seed, epoch))[2]
 
 
 def batches(
@@ -91,8 +119,7 @@ def num_steps(
     """Optimizer steps of all epochs, `max_steps` at most."""
     total = 0
     for epoch in range(epochs):
-        rows = pack_epoch(lengths, sequence_length=sequence_length, seed=seed, epoch=epoch)
-        total += -(-len(rows) // global_batch_size)
+        total += -(-num_rows(lengths, sequence_length=sequence_length, seed=seed, epoch=epoch) // global_batch_size)
         if max_steps is not None and total >= max_steps:
             return max_steps
     return total
@@ -112,7 +139,7 @@ class PlacedRow:
 
 
 def micro_batches(
-    rows: tuple[Row, ...], *, micro_steps: int, micro_batch_size: int, rank: int, world_size: int
+    rows: Sequence[Row], *, micro_steps: int, micro_batch_size: int, rank: int, world_size: int
 ) -> tuple[tuple[PlacedRow, ...], ...]:
     """What `rank` computes of one step: `micro_steps` groups of `micro_batch_size` rows.
 

@@ -12,13 +12,13 @@ from finetune_api.contract import ExitCode
 from finetune_api.result import Resolved
 from finetune_api.spec import LoRA, Precision, Spec, Training
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.packing import num_steps, pack_epoch
+from finetune_trainer.packing import num_rows, num_steps
 from finetune_trainer.prepare import clean, prints
 from finetune_trainer.prepare.architecture import LINEAR_LAYERS, MistralConfig
 from finetune_trainer.prepare.fingerprint import digest_of
 from finetune_trainer.prepared import FORMAT
 
-RUN_FORMAT: Final = 1
+RUN_FORMAT: Final = 2
 """Raised when the same inputs would give another outcome than before."""
 ENOUGH_STEPS: Final = 200
 LARGEST_CHOSEN_BATCH: Final = 64
@@ -51,7 +51,7 @@ def target_modules(lora: LoRA) -> tuple[str, ...]:
 def resolve(spec: Spec, lengths: NDArray[np.int32], *, cpuinfo: str) -> Resolved:
     """Choose for a train split with documents of these lengths. Raises StageFailed."""
     training = spec.training
-    rows = len(pack_epoch(lengths, sequence_length=training.sequence_length, seed=training.seed, epoch=0))
+    rows = num_rows(lengths, sequence_length=training.sequence_length, seed=training.seed, epoch=0)
     batch = training.global_batch_size or _batch_for(rows * training.epochs)
     total = num_steps(
         lengths,
