@@ -56,7 +56,7 @@ def _dealt(lengths: Lengths, capacity: int) -> tuple[NDArray[np.bool_], int]:
 def _deal(lengths: Lengths, capacity: int) -> tuple[RowNumbers, NDArray[np.int64]]:
     """Row after row until the next document does not fit: the row of each, and what is left of each row."""
     ends = np.cumsum(lengths, dtype=np.int64)
-    following = memoryview(np.searchsorted(ends, ends - lengths + capacity, side="right"))
+    following = np.searchsorted(ends, ends - lengths + capacity, side="right").data
     starts = []
     start = 0
     while start < len(lengths):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,6 +21,7 @@ SHARE: Final = 0.5
 """Of a measured row's rarer 13-grams."""
 
 _BATCH_ROWS = 1024
+_BATCH_CHARACTERS = 1 << 20
 _LEAST_BITS, _MOST_BITS = 16, 29
 _ENTRY = np.dtype([("gram", "<u8"), ("row", "<u4")])
 _NO_ROWS = np.zeros(0, dtype=np.uint32)
@@ -36,45 +36,56 @@ class Contamination:
     def __init__(self, measured: Texts, train: Texts, *, expected: int, folder: Path) -> None:
         """Both are read once, in this order. `expected` measured rows at most; `folder` is made, and can be deleted."""
         folder.mkdir(parents=True)
+        self._folder = folder
         self._bits = min(_MOST_BITS, max(_LEAST_BITS, (16 * RAREST * expected).bit_length()))
         self._known = np.zeros(1 << self._bits >> 3, dtype=np.uint8)
-        self._measured = Partitions(folder / "measured", _ENTRY, RAREST * expected)
-        self._train = Partitions(folder / "train", _ENTRY, RAREST * expected)
-        for entries in _entries(measured, most=RAREST):
+        # Four times as many files as measured rows fill, for a phrase of the data stands in every train row.
+        self._expected = 4 * RAREST * expected
+        self._measured = Partitions(folder / "measured", _ENTRY, self._expected)
+        self._train = Partitions(folder / "train", _ENTRY, self._expected)
+        self._rows = 0
+        for entries in _entries(measured):
+            entries = _smallest(entries, RAREST)
             spread = mixed(entries["gram"])
             byte, bit = self._place(spread)
             np.bitwise_or.at(self._known, byte, bit)
             self._measured.add(spread, entries)
+            self._rows = max(self._rows, int(entries["row"].max(initial=0)) + 1)
         if not self._known.any():  # rows too short to quote anything: train need not be read
             train = ()
         # Almost every 13-gram of train stands nowhere else: what the bitmap does not know is not written down.
-        for entries in _entries(train, most=None):
-            spread = mixed(entries["gram"])
-            byte, bit = self._place(spread)
-            known = self._known[byte] & bit != 0
-            self._train.add(spread[known], entries[known])
+        for entries in _entries(train):
+            byte, bit = self._place(mixed(entries["gram"]))
+            entries = _distinct(entries[self._known[byte] & bit != 0])
+            self._train.add(mixed(entries["gram"]), entries)
 
     def measured_rows(self) -> NDArray[np.uint32]:
         """The measured rows of whose rarer 13-grams half or more stand in train, ascending."""
-        rows, met = [_NO_ROWS], [np.zeros(0, dtype=bool)]
+        totals, hits = self._counts(), self._counts()
         for measured, train in self._joined():
-            rows.append(measured)
-            met.append(np.diff(train.offsets) > 0)
-        names, owners = np.unique(np.concatenate(rows), return_inverse=True)
-        hits = np.bincount(owners[np.concatenate(met)], minlength=len(names))
-        return names[hits >= SHARE * np.bincount(owners, minlength=len(names))]
+            totals += self._counts(measured)
+            hits += self._counts(measured[np.diff(train.offsets) > 0])
+        return np.flatnonzero((totals > 0) & (hits >= SHARE * totals)).astype(np.uint32)
 
     def train_rows(self) -> NDArray[np.uint32]:
         """The train rows that hold half or more of the rarer 13-grams of one measured row, ascending."""
-        rows, pairs = [_NO_ROWS], [np.zeros(0, dtype=np.uint64)]
+        totals = self._counts()
+        pairs = Partitions(self._folder / "pairs", np.dtype("<u8"), self._expected)
         for measured, train in self._joined():
-            rows.append(measured)
+            totals += self._counts(measured)
             owners = np.repeat(measured, np.diff(train.offsets)).astype(np.uint64)
-            pairs.append(owners << np.uint64(32) | train.rows)
-        names, totals = np.unique(np.concatenate(rows), return_counts=True)
-        both, hits = np.unique(np.concatenate(pairs), return_counts=True)
-        wanted = totals[np.searchsorted(names, (both >> np.uint64(32)).astype(np.uint32))]
-        return np.unique((both[hits >= SHARE * wanted] & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+            both = owners << np.uint64(32) | train.rows
+            pairs.add(mixed(both), both)
+        found = [_NO_ROWS]
+        for both in pairs.read():
+            both, hits = np.unique(both, return_counts=True)
+            held = both[hits >= SHARE * totals[both >> np.uint64(32)]]
+            found.append(np.unique(held & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+        return np.unique(np.concatenate(found))
+
+    def _counts(self, rows: NDArray[np.uint32] = _NO_ROWS) -> NDArray[np.uint8]:
+        """How often each measured row occurs, RAREST times at most; shape (the last + 1,)."""
+        return np.bincount(rows, minlength=self._rows).astype(np.uint8)
 
     def _place(self, spread: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
         places = spread >> np.uint64(64 - self._bits)
@@ -99,14 +110,40 @@ class _Met(NamedTuple):
     rows: NDArray[np.uint32]
 
 
-def _entries(texts: Texts, *, most: int | None) -> Iterator[NDArray[np.void]]:
-    """Each 13-gram of a row once, in batches."""
-    texts = iter(texts)
-    while batch := list(islice(texts, _BATCH_ROWS)):
-        grams = [np.unique(ngrams(hashed_words(text), GRAM_WORDS))[:most] for _, text in batch]
-        entries = np.zeros(sum(map(len, grams)), dtype=_ENTRY)
-        entries["gram"] = np.concatenate(grams)
-        entries["row"] = np.repeat(
-            np.array([row for row, _ in batch], dtype=np.uint32), [len(found) for found in grams]
-        )
+def _entries(texts: Texts) -> Iterator[NDArray[np.void]]:
+    """The 13-grams of all rows, in batches."""
+    for batch in _batches(texts):
+        rows = np.array([row for row, _ in batch], dtype=np.uint32)
+        grams = ngrams(hashed_words([text for _, text in batch]), GRAM_WORDS)
+        entries = np.zeros(len(grams.values), dtype=_ENTRY)
+        entries["gram"] = grams.values
+        entries["row"] = rows[grams.owners]
         yield entries
+
+
+def _batches(texts: Texts) -> Iterator[list[tuple[int, str]]]:
+    batch: list[tuple[int, str]] = []
+    characters = 0
+    for row, text in texts:
+        batch.append((row, text))
+        characters += len(text)
+        if len(batch) == _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _smallest(entries: NDArray[np.void], most: int) -> NDArray[np.void]:
+    """The `most` smallest 13-grams of each row, each once."""
+    entries = _distinct(entries)
+    firsts = np.flatnonzero(np.diff(entries["row"], prepend=-1))
+    sizes = np.diff(np.append(firsts, len(entries)))
+    return entries[np.arange(len(entries)) - np.repeat(firsts, sizes) < most]
+
+
+def _distinct(entries: NDArray[np.void]) -> NDArray[np.void]:
+    """By row, then 13-gram, each once."""
+    ordered = entries[np.lexsort((entries["gram"], entries["row"]))]
+    again = (ordered["gram"][1:] == ordered["gram"][:-1]) & (ordered["row"][1:] == ordered["row"][:-1])
+    return ordered[~np.append(False, again)] if len(ordered) else ordered

@@ -34,8 +34,8 @@ class Partitions:
         order = np.argsort(numbers, kind="stable")
         bounds = np.searchsorted(numbers[order], np.arange(len(self._files) + 1, dtype=np.uint64))
         ordered = entries[order]
-        for number, file in enumerate(self._files):
-            ordered[bounds[number] : bounds[number + 1]].tofile(file)
+        for number in np.flatnonzero(np.diff(bounds)).tolist():
+            ordered[bounds[number] : bounds[number + 1]].tofile(self._files[number])
 
     def read(self) -> Iterator[NDArray[Any]]:
         """The entries of one file after another. Nothing can be added any more."""

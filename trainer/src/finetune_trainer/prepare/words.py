@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -13,6 +14,10 @@ from finetune_trainer.tasks.rows import OF_TOOLS, Messages
 from finetune_trainer.tokenizers import Message
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_LAST_SEPARATOR: Final = 0x20
+_FIRST_BYTES: Final = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
+_LONG_WORD: Final = 512
+"""Bytes that are looked at by eight: a sentence of a script without blanks is one word."""
 _APART = OF_TOOLS | {"system", LABEL}
 
 
@@ -27,21 +32,58 @@ def _said(message: Message) -> str:
     return "\n".join([message.content, *(f"{call.name} {call.arguments}" for call in message.calls)])
 
 
-def hashed_words(text: str) -> NDArray[np.uint64]:
-    """One hash for each word, shape (words,); lower case, divided at ASCII white space."""
-    words = text.lower().encode().split()
-    return np.fromiter(map(crc32, words), dtype=np.uint64, count=len(words))
+class Runs(NamedTuple):
+    """Values of several texts behind each other: those of text number i are values[offsets[i]:offsets[i + 1]]."""
+
+    values: NDArray[np.uint64]
+    offsets: NDArray[np.int64]
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The number of each value's text; shape (values,)."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-def ngrams(words: NDArray[np.uint64], size: int) -> NDArray[np.uint64]:
-    """A hash, evenly distributed, of each run of `size` words; shape (words - size + 1,), or (0,)."""
-    count = max(0, len(words) - size + 1)
-    grams = np.zeros(count, dtype=np.uint64)
-    for start in range(size if count else 0):
-        grams ^= words[start : start + count]
-        grams *= _GOLDEN
-        grams ^= grams >> np.uint64(29)
-    return grams
+def hashed_words(texts: Sequence[str]) -> Runs:
+    """One hash for each word of each text: lower case, divided at ASCII white space and controls."""
+    encoded = [text.lower().encode() for text in texts]
+    # Every word stands between two separators, and eight bytes can be read from any of its bytes.
+    content = b"\n".join([b"", *encoded, bytes(8)])
+    separators = np.flatnonzero(np.frombuffer(content, dtype=np.uint8) <= _LAST_SEPARATOR)
+    starts = separators[:-1] + 1
+    sizes = separators[1:] - starts
+    starts, sizes = starts[sizes > 0], sizes[sizes > 0]
+    eight = np.ndarray(len(content) - 7, dtype="<u8", buffer=content, strides=(1,))
+    hashes = np.zeros(len(starts), dtype=np.uint64)
+    words = np.arange(len(starts))
+    for done in range(0, _LONG_WORD, 8):
+        piece = eight[starts[words] + done] & _FIRST_BYTES[np.minimum(sizes[words] - done, 8)]
+        hashes[words] = _with(hashes[words], piece)
+        words = words[sizes[words] > done + 8]
+        if not len(words):
+            break
+    for word in words.tolist():  # no word, but data
+        hashes[word] ^= np.uint64(crc32(content[starts[word] : starts[word] + sizes[word]]))
+    firsts = np.cumsum([1, *(len(one) + 1 for one in encoded)])
+    return Runs(hashes, np.searchsorted(starts, firsts))
+
+
+def ngrams(words: Runs, size: int) -> Runs:
+    """A hash, evenly distributed, of each run of `size` words of one text."""
+    counts = np.maximum(np.diff(words.offsets) - size + 1, 0)
+    offsets = np.append(0, np.cumsum(counts))
+    # As if there were no bounds between texts, and of these the ones that cross none.
+    grams = np.zeros(max(0, len(words.values) - size + 1), dtype=np.uint64)
+    for start in range(size):
+        grams = _with(grams, words.values[start : start + len(grams)])
+    return Runs(grams[np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], counts)], offsets)
+
+
+def _with(hashes: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hashes of what was hashed before and of these values behind it."""
+    hashes = (hashes ^ values) * _GOLDEN
+    hashes ^= hashes >> np.uint64(29)
+    return hashes
 
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
