@@ -145,5 +145,7 @@ def _smallest(entries: NDArray[np.void], most: int) -> NDArray[np.void]:
 def _distinct(entries: NDArray[np.void]) -> NDArray[np.void]:
     """By row, then 13-gram, each once."""
     ordered = entries[np.lexsort((entries["gram"], entries["row"]))]
-    again = (ordered["gram"][1:] == ordered["gram"][:-1]) & (ordered["row"][1:] == ordered["row"][:-1])
-    return ordered[~np.append(False, again)] if len(ordered) else ordered
+    once = np.ones(len(ordered), dtype=bool)
+    once[1:] = (ordered["gram"][1:] != ordered["gram"][:-1]) | (ordered["row"][1:] != ordered["row"][:-1])
+    distinct: NDArray[np.void] = ordered[once]
+    return distinct
