@@ -57,7 +57,7 @@ def storage(folder: Path, manifest: Manifest) -> MemoryStorage:
 
 
 def test_what_was_committed_is_fetched(storage: MemoryStorage, manifest: Manifest, tmp_path: Path) -> None:
-    assert fetch(storage, URI, "d", tmp_path / "fetched") == manifest
+    assert fetch(storage, URI, manifest.sha256, tmp_path / "fetched") == manifest
     assert (tmp_path / "fetched" / "train" / "index.arrow").read_bytes() == b"train/index.arrow"
 
 
@@ -87,7 +87,12 @@ def test_without_a_whole_commit_there_is_nothing(storage: MemoryStorage, manifes
     storage.delete(f"{URI}/train/index.arrow")
     assert read_manifest(storage, URI) is None
     storage.objects = dict(kept)
-    for content in (b"{}", b"no JSON", json.dumps({**manifest.to_json(), "format": FORMAT + 1}).encode()):
+    for content in (
+        b"{}",
+        b"no JSON",
+        manifest.encode() + b"\n",
+        json.dumps({**manifest.to_json(), "format": FORMAT + 1}).encode(),
+    ):
         storage.write(f"{URI}/manifest.json", content)
         assert read_manifest(storage, URI) is None
 
@@ -99,13 +104,61 @@ def refused(storage: MemoryStorage, digest: str, folder: Path) -> StageFailed:
     return failed.value
 
 
-def test_data_of_another_digest_is_refused(storage: MemoryStorage, tmp_path: Path) -> None:
+def test_data_with_another_manifest_is_refused(storage: MemoryStorage, tmp_path: Path) -> None:
     refused(storage, "other", tmp_path / "fetched")
 
 
-def test_a_changed_byte_is_refused_by_file(storage: MemoryStorage, tmp_path: Path) -> None:
+def test_training_reads_no_files_but_those_that_preparation_left(
+    storage: MemoryStorage, manifest: Manifest, folder: Path, tmp_path: Path
+) -> None:
+    """Somebody may write others in their place, and a manifest that goes with them."""
+    (folder / "report.json").write_bytes(b"REPORT.JSON")
+    foreign = manifest.model_copy(update={"files": files_under(folder)})
+    commit(storage, URI, foreign, folder)
+    storage.write(f"{URI}/manifest.json", foreign.encode())
+    storage.write(f"{URI}/report.json", b"REPORT.JSON")
+    assert read_manifest(storage, URI) == foreign
+    refused(storage, manifest.sha256, tmp_path / "fetched")
+
+
+class Racing(MemoryStorage):
+    """Another one commits the same data right before our change number `at`."""
+
+    def __init__(self, at: int, theirs: Manifest, folder: Path) -> None:
+        super().__init__()
+        self._left = at
+        self._commit = lambda: commit(self, URI, theirs, folder)
+        self.ours: list[str] = []
+
+    def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> StoredObject:
+        self._left -= 1
+        if self._left == 0:
+            self._commit()
+            self.ours = []
+        self.ours.append(uri)
+        return super().write(uri, content, if_match=if_match, if_absent=if_absent)
+
+
+@pytest.mark.parametrize(("at", "still_written"), [(1, 1), (2, 2), (3, 1)])
+def test_who_comes_second_uses_what_the_first_has_committed(
+    folder: Path, manifest: Manifest, at: int, still_written: int
+) -> None:
+    theirs = manifest.model_copy(update={"places": ("theirs",)})
+    storage = Racing(at, theirs, folder)
+    assert commit(storage, URI, manifest, folder) == theirs
+    assert read_manifest(storage, URI) == theirs
+    assert len(storage.ours) == still_written
+
+
+def test_data_that_is_no_longer_whole_is_replaced(storage: MemoryStorage, manifest: Manifest, folder: Path) -> None:
+    storage.delete(f"{URI}/train/index.arrow")
+    assert commit(storage, URI, manifest, folder) == manifest
+    assert read_manifest(storage, URI) == manifest
+
+
+def test_a_changed_byte_is_refused_by_file(storage: MemoryStorage, manifest: Manifest, tmp_path: Path) -> None:
     storage.write(f"{URI}/train/index.arrow", b"Train/index.arrow")
-    failed = refused(storage, "d", tmp_path / "fetched")
+    failed = refused(storage, manifest.sha256, tmp_path / "fetched")
     assert f"{URI}/train/index.arrow" in failed.failure.message
 
 
@@ -120,7 +173,7 @@ def test_a_byte_damaged_on_the_wire_is_read_again(storage: MemoryStorage, manife
                 path.write_bytes(b"#" + path.read_bytes()[1:])
             return stored
 
-    assert fetch(Noisy(storage.objects), URI, "d", tmp_path / "fetched") == manifest
+    assert fetch(Noisy(storage.objects), URI, manifest.sha256, tmp_path / "fetched") == manifest
 
 
 @pytest.mark.parametrize("path", ["../escaped", "/tmp/escaped", "train/../../escaped", ".hidden", "train//x", ""])

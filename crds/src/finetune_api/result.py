@@ -73,6 +73,7 @@ class Prepared(Model):
     data_uri: str
     """`…/prepared/<digest>`: shards, manifest, report, rejected rows."""
     data_digest: str
+    """SHA-256 of its manifest, which has that of every file."""
     data: DataSummary
     resolved: Resolved
     published: Published | None = None

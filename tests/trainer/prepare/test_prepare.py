@@ -180,7 +180,7 @@ def test_each_folder_is_tried_once_before_the_work_begins(tmp_path: Path) -> Non
     written: list[str] = []
     prepared = run(prepare_snapshot(tmp_path), tmp_path / "scratch", Recording(open_storage()))
     assert [uri for uri in written if uri.endswith(".may-be-written")] == [
-        f"output/prepared/{prepared.data_digest}/.may-be-written",
+        f"{prepared.data_uri.removeprefix(f'file://{tmp_path}/')}/.may-be-written",
         "output/.may-be-written",
     ]
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from finetune_api.contract import ExitCode
 from finetune_api.model import Model
 from finetune_api.result import DataSummary
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.storage import NotFound, Storage
+from finetune_trainer.storage import NotFound, PreconditionFailed, Storage
 from finetune_trainer.verified import Damaged, ListedFile, all_stored, download_verified
 
 FORMAT: Final = 3
@@ -74,6 +75,15 @@ class Manifest(Model):
     rows_too_long: int
     """Rows that were rejected because they are longer than `spec.training.sequenceLength`."""
     files: tuple[ListedFile, ...]
+
+    def encode(self) -> bytes:
+        """As it lies in storage."""
+        return self.model_dump_json(by_alias=True, indent=2).encode()
+
+    @property
+    def sha256(self) -> str:
+        """Pins every byte of the data: it is of a list of what each file has."""
+        return hashlib.sha256(self.encode()).hexdigest()
 
 
 def row_id(source: int, line: int) -> int:
@@ -184,15 +194,18 @@ def read_manifest(storage: Storage, data_uri: str) -> Manifest | None:
         manifest = Manifest.parse(json.loads(content))
     except (NotFound, ValueError):
         return None
-    if manifest.format != FORMAT:
+    if manifest.format != FORMAT or manifest.encode() != content:
         return None
     return manifest if all_stored(storage, data_uri, manifest.files) else None
 
 
-def fetch(storage: Storage, data_uri: str, digest: str, folder: Path) -> Manifest:
-    """Bring prepared data to `folder` and check every byte. Raises StageFailed when it is not what was prepared."""
+def fetch(storage: Storage, data_uri: str, sha256: str, folder: Path) -> Manifest:
+    """Bring prepared data to `folder` and check every byte; `sha256` is its manifest's.
+
+    Raises StageFailed when it is not what was prepared.
+    """
     manifest = read_manifest(storage, data_uri)
-    if manifest is None or manifest.digest != digest:
+    if manifest is None or manifest.sha256 != sha256:
         raise _not_what_was_prepared(data_uri)
     for file in manifest.files:
         fetch_file(storage, data_uri, file, folder)
@@ -207,11 +220,28 @@ def fetch_lengths(storage: Storage, data_uri: str, manifest: Manifest, split: st
     return lengths
 
 
-def commit(storage: Storage, data_uri: str, manifest: Manifest, folder: Path) -> None:
-    """Upload what `folder` holds, the manifest last. Two that prepare the same data write the same bytes."""
+def commit(storage: Storage, data_uri: str, manifest: Manifest, folder: Path) -> Manifest:
+    """Upload what `folder` holds, the manifest last. Returns the one that then lies there.
+
+    Of several that prepare the same data, it is that of the first to be done: the others leave their work, for what
+    they have not uploaded yet may be read by now. Raises PreconditionFailed where that one is not whole.
+    """
+    uri = f"{data_uri}/{MANIFEST}"
+    before = storage.stat(uri)  # of data that is no longer whole
     for file in manifest.files:
+        if storage.stat(uri) != before and (theirs := read_manifest(storage, data_uri)) is not None:
+            return theirs
         storage.upload(folder / file.path, f"{data_uri}/{file.path}")
-    storage.write(f"{data_uri}/{MANIFEST}", manifest.model_dump_json(by_alias=True, indent=2).encode())
+    try:
+        if before is None:
+            storage.write(uri, manifest.encode(), if_absent=True)
+        else:
+            storage.write(uri, manifest.encode(), if_match=before.etag)
+    except PreconditionFailed:
+        if (theirs := read_manifest(storage, data_uri)) is None:
+            raise
+        return theirs
+    return manifest
 
 
 def fetch_file(storage: Storage, data_uri: str, file: ListedFile, folder: Path) -> Path:

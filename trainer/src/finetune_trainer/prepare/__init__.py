@@ -82,7 +82,7 @@ def prepare(
         run=run,
         model_digest=model.digest,
         data_uri=data_uri,
-        data_digest=manifest.digest,
+        data_digest=manifest.sha256,
         data=manifest.summary,
         resolved=resolved,
         published=published,
@@ -157,5 +157,5 @@ def _data(
             with blame("spec.output.uri"):
                 try_to_write(output.uri)
             manifest = build(recipe, local / "data", storage, local / "spill", progressed, processes=processes)
-            prepared.commit(storage, uri, manifest, local / "data")
+            manifest = prepared.commit(storage, uri, manifest, local / "data")
     return uri, manifest
