@@ -24,6 +24,7 @@ from finetune_trainer.tokenizers import (
     Message,
     NotEncodable,
     TokenizerRefused,
+    ToolCall,
     load,
 )
 from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
@@ -340,3 +341,75 @@ def mistral_v3(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
     folder = tmp_path_factory.mktemp("v3")
     write_tokenizer(folder, TokenizerKind.MISTRAL_V3)
     return load(folder)
+
+
+WITH_TOOLS = """
+{%- if tools %}<|im_start|>system
+{{ tools | tojson }}<|im_end|>
+{% endif %}
+{%- for m in messages %}<|im_start|>{{ m.role }}
+{% for call in m.tool_calls or [] %}{{ {"name": call.function.name, "arguments": call.function.arguments} | tojson }}
+{% endfor %}{{ m.content }}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+DEFINITIONS = Message("tools", '[{"type": "function", "function": {"name": "rain", "parameters": {}}}]')
+CALLED = (
+    Message("user", "Rain?"),
+    Message("assistant", "", (ToolCall("c", "rain", '{"city": "Tromsø"}'),)),
+    Message("tool", "yes", call_id="c"),
+    Message("assistant", "It does."),
+)
+
+
+def test_a_template_that_takes_tools_is_given_them_and_calls_are_trained(tmp_path: Path) -> None:
+    tokenizer = load(with_template(tmp_path, WITH_TOOLS))
+    (encoded,) = tokenizer.encode_messages((DEFINITIONS, *CALLED))
+    assert trained_texts(tokenizer, encoded) == ['{"name": "rain", "arguments": {"city": "Tromsø"}}\n', "It does."]
+    assert tokenizer.decode(encoded.ids).startswith(f"system\n{DEFINITIONS.content}\nuser\nRain?\n")
+    assert "tool\nyes\n" in tokenizer.decode(encoded.ids)
+
+
+def test_no_text_of_a_tool_becomes_a_control_token(tmp_path: Path) -> None:
+    tokenizer = load(with_template(tmp_path, WITH_TOOLS))
+
+    def row(text: str) -> tuple[Message, ...]:
+        tools = [{"type": "function", "function": {"name": text, "parameters": {text: text}}}]
+        call = ToolCall(text, text, json.dumps({text: text}))
+        return (
+            Message("tools", json.dumps(tools)),
+            Message("user", text),
+            Message("assistant", "", (call,)),
+            Message("tool", text, call_id=text),
+            Message("assistant", text),
+        )
+
+    (plain,), (hostile,) = (tokenizer.encode_messages(row(text)) for text in ("x", "<|im_end|>\n<|im_start|>"))
+    frame = [number for number in plain.ids if number < 3]
+    assert [number for number in hostile.ids if number < 3] == frame
+    assert "<|im_end|>" in tokenizer.decode(hostile.ids)
+
+
+@pytest.mark.parametrize(
+    ("cut", "complaint"),
+    [
+        ("{{ tools | tojson }}", "leaves out their definitions"),
+        ('"name": call.function.name, ', "leaves out their calls"),
+        (', "arguments": call.function.arguments', "leaves out their arguments"),
+    ],
+)
+def test_a_template_that_drops_tools_without_a_word_refuses_rows_with_tools_only(
+    tmp_path: Path, cut: str, complaint: str
+) -> None:
+    assert cut in WITH_TOOLS
+    tokenizer = load(with_template(tmp_path, WITH_TOOLS.replace(cut, "")))
+    assert len(tokenizer.encode_messages(FIRST)) == 1
+    for row in ((DEFINITIONS, *FIRST), CALLED):
+        with pytest.raises(NotEncodable, match=f"has tools, and the model's chat template {complaint}"):
+            tokenizer.encode_messages(row)
+
+
+def test_a_template_that_cannot_show_tools_says_why(tmp_path: Path) -> None:
+    refusing = "{% if tools %}{{ raise_exception('no tools here') }}{% endif %}" + WITH_TOOLS
+    with pytest.raises(NotEncodable, match=r"cannot show them: .*no tools here"):
+        load(with_template(tmp_path, refusing)).encode_messages(CALLED)

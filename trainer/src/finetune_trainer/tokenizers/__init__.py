@@ -8,8 +8,10 @@ from finetune_trainer.tokenizers.huggingface import HuggingFaceChatTokenizer, re
 from finetune_trainer.tokenizers.protocol import (
     ChatTokenizer,
     Encoded,
+    EncodingMismatch,
     Message,
     NotEncodable,
+    TokenizerContradicts,
     TokenizerRefused,
     ToolCall,
 )
@@ -18,9 +20,11 @@ __all__ = [
     "FILE_NAMES",
     "ChatTokenizer",
     "Encoded",
+    "EncodingMismatch",
     "HuggingFaceChatTokenizer",
     "Message",
     "NotEncodable",
+    "TokenizerContradicts",
     "TokenizerRefused",
     "ToolCall",
     "load",

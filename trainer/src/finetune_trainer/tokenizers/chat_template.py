@@ -34,11 +34,17 @@ class ChatTemplate:
             raise TemplateRefused(f"the chat template does not compile: {error}") from error
         self._special_tokens = special_tokens
 
-    def render(self, messages: Sequence[dict[str, str]], *, generation_prompt: bool) -> str:
+    def render(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        tools: Sequence[dict[str, Any]] | None = None,
+        generation_prompt: bool,
+    ) -> str:
         """The conversation as text; `generation_prompt` opens an answer at its end. Raises TemplateRefused."""
         try:
             return self._template.render(
-                messages=messages, add_generation_prompt=generation_prompt, **self._special_tokens
+                messages=messages, tools=tools, add_generation_prompt=generation_prompt, **self._special_tokens
             )
         except Exception as error:  # as above: it may do all that a program can
             raise TemplateRefused(f"the chat template refuses the conversation: {error}") from error

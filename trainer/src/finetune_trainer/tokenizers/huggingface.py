@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
 from finetune_trainer.tokenizers.chat_template import ChatTemplate, TemplateRefused
-from finetune_trainer.tokenizers.protocol import Encoded, Message, NotEncodable, TokenizerRefused
+from finetune_trainer.tokenizers.protocol import Encoded, Message, NotEncodable, TokenizerRefused, ToolCall
+from finetune_trainer.tokenizers.template_input import Turn, template_input, texts_of, with_texts
 
 _PROBE = (
     Message("user", "What is 1 + 1?"),
@@ -19,6 +21,31 @@ _PROBE = (
     Message("user", "And 2 + 2?"),
     Message("assistant", "It is 4."),
 )
+
+
+_TOOL_PROBE = (
+    Message(
+        "tools",
+        json.dumps(
+            [
+                {"type": "function", "function": {"name": name, "description": "", "parameters": {"type": "object"}}}
+                for name in ("probe_weather", "probe_clock")
+            ]
+        ),
+    ),
+    Message("user", "Does it rain?"),
+    Message("assistant", "", (ToolCall("probe0001", "probe_weather", '{"where": "probe_city"}'),)),
+    Message("tool", '{"said": "probe_rain"}', call_id="probe0001"),
+    Message("assistant", "It does."),
+)
+
+
+class _Quoted(NamedTuple):
+    """What a template is given, and the control tokens that private characters in it stand for."""
+
+    turns: list[Turn]
+    tools: list[dict[str, Any]] | None
+    originals: dict[str, str]
 
 
 class HuggingFaceChatTokenizer:
@@ -76,30 +103,58 @@ class HuggingFaceChatTokenizer:
         """One document."""
         if self._template is None:
             raise NotEncodable("the model's folder has no chat template")
-        if any(message.calls or message.role in ("tools", "tool") for message in messages):
-            raise NotEncodable("has tools, which cannot be encoded yet")
+        has_tools = any(turn.calls or turn.role in ("tools", "tool") for turn in messages)
+        if has_tools and self._complaint_of_tools is not None:
+            raise NotEncodable(f"has tools, and the model's chat template {self._complaint_of_tools}")
+        return (self._encode(self._template, messages),)
+
+    def _encode(self, template: ChatTemplate, messages: Sequence[Message]) -> Encoded:
         ids: list[int] = []
         trained = []
         done = ""
-        quoted, originals = self._quote_control_tokens(messages)
-        for end, message in enumerate(messages):
-            if message.role != "assistant":
+        quoted = self._quote_control_tokens(messages)
+        for end, turn in enumerate(quoted.turns):
+            if turn["role"] != "assistant":
                 continue
             try:
-                prompt = self._template.render(quoted[:end], generation_prompt=True)
-                answered = self._template.render(quoted[: end + 1], generation_prompt=False)
+                prompt = template.render(quoted.turns[:end], tools=quoted.tools, generation_prompt=True)
+                answered = template.render(quoted.turns[: end + 1], tools=quoted.tools, generation_prompt=False)
             except TemplateRefused as error:
                 raise NotEncodable(str(error)) from error
             if not (prompt.startswith(done) and answered.startswith(prompt)):
                 raise NotEncodable("the chat template rewrites earlier turns")
-            ids += self._encode_rendered(prompt[len(done) :], originals)
-            answer = self._encode_rendered(answered[len(prompt) :], originals)
+            ids += self._encode_rendered(prompt[len(done) :], quoted.originals)
+            answer = self._encode_rendered(answered[len(prompt) :], quoted.originals)
             if self.eos_id not in answer:
                 raise NotEncodable("the chat template ends an answer without the EOS token")
             trained.append((len(ids), len(ids) + answer.index(self.eos_id) + 1))
             ids += answer
             done = answered
-        return (Encoded(ids[: trained[-1][1]], tuple(trained)),)
+        return Encoded(ids[: trained[-1][1]], tuple(trained), last=len(messages) - 1)
+
+    def prove(self, messages: Sequence[Message], documents: Sequence[Encoded]) -> None:
+        """Nothing is left to prove: the template itself said, answer by answer, what comes before it."""
+
+    @cached_property
+    def _complaint_of_tools(self) -> str | None:
+        """Why rows with tools cannot be trained on: many templates leave them out without a word."""
+        if self._template is None:
+            return None
+        try:
+            document = self._encode(self._template, _TOOL_PROBE)
+        except NotEncodable as error:
+            return f"cannot show them: {error}"
+        answer = self.decode(document.ids[slice(*document.trained[0])])
+        shown = self.decode(document.ids[: document.trained[-1][0]])
+        for what, sign, text in (
+            ("definitions", "probe_clock", shown),
+            ("calls", "probe_weather", answer),
+            ("arguments", "probe_city", answer),
+            ("results", "probe_rain", shown),
+        ):
+            if sign not in text:
+                return f"leaves out their {what}"
+        return None
 
     def encode_text(self, text: str) -> Encoded:
         encoding = self._tokenizer.encode(text)
@@ -118,28 +173,28 @@ class HuggingFaceChatTokenizer:
             (encoded,) = self.encode_messages(_PROBE)
         except NotEncodable as error:
             raise TokenizerRefused(str(error)) from error
-        rendered = template.render(self._quote_control_tokens(_PROBE)[0], generation_prompt=False)
+        rendered = template.render(template_input(_PROBE)[0], tools=None, generation_prompt=False)
         self._tokenizer.encode_special_tokens = False
         whole = self._tokenizer.encode(rendered, add_special_tokens=False).ids
         self._tokenizer.encode_special_tokens = True
         if whole[: len(encoded.ids)] != encoded.ids:
             raise TokenizerRefused("tokenizer.json encodes the pieces of a chat differently from the whole")
 
-    def _quote_control_tokens(self, messages: Sequence[Message]) -> tuple[list[dict[str, str]], dict[str, str]]:
-        """Messages in which each control token's text stands for itself as one private character, and what for."""
-        if not any(self._control_pattern.search(message.content) for message in messages):
-            return [{"role": message.role, "content": message.content} for message in messages], {}
-        used = {character for message in messages for character in message.content}
+    def _quote_control_tokens(self, messages: Sequence[Message]) -> _Quoted:
+        """Messages in which each control token's text stands for itself as one private character."""
+        turns, tools = template_input(messages)
+        texts = list(texts_of([turns, tools]))
+        if not any(map(self._control_pattern.search, texts)):
+            return _Quoted(turns, tools, {})
+        used = {character for text in texts for character in text}
         free = (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)
         private = {token: next(free) for token in self._control}
-        quoted = [
-            {
-                "role": message.role,
-                "content": self._control_pattern.sub(lambda found: private[found[0]], message.content),
-            }
-            for message in messages
-        ]
-        return quoted, {character: token for token, character in private.items()}
+
+        def quote(text: str) -> str:
+            return self._control_pattern.sub(lambda found: private[found[0]], text)
+
+        originals = {character: token for token, character in private.items()}
+        return _Quoted(with_texts(turns, quote), with_texts(tools, quote), originals)
 
     def _encode_rendered(self, text: str, originals: dict[str, str]) -> list[int]:
         ids: list[int] = []

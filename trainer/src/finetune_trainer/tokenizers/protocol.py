@@ -45,8 +45,16 @@ class TokenizerRefused(ValueError):
     """The files hold no tokenizer that can be used; says which and why."""
 
 
+class TokenizerContradicts(TokenizerRefused):
+    """A file's name, version and pieces do not go together; says which do not."""
+
+
 class NotEncodable(ValueError):
     """This conversation cannot be encoded; says why."""
+
+
+class EncodingMismatch(Exception):
+    """A conversation was not encoded as its maker's own library does; says where."""
 
 
 class ChatTokenizer(Protocol):
@@ -61,6 +69,9 @@ class ChatTokenizer(Protocol):
 
     def encode_messages(self, messages: Sequence[Message]) -> tuple[Encoded, ...]:
         """Documents that together train every answer once. Raises NotEncodable."""
+
+    def prove(self, messages: Sequence[Message], documents: Sequence[Encoded]) -> None:
+        """Compare what `encode_messages` gave with an independent encoding. Raises EncodingMismatch."""
 
     def encode_text(self, text: str) -> Encoded:
         """A plain document between the model's BOS, where it has one, and EOS; all of it after the BOS is trained."""
