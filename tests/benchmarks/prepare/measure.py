@@ -7,11 +7,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 _INTERVAL: Final = 0.2
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -27,28 +28,42 @@ class Cost:
 
 def run(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> Cost:
     """Runs it to its end. Raises SystemExit with the end of `log`, where its errors go, when it fails."""
-    peak = [0]
+    usage = _Usage()
     done = threading.Event()
     start = time.monotonic()
     with log.open("wb") as errors:
         process = subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=errors)
-        watcher = threading.Thread(target=_watch, args=(process.pid, peak, done))
+        watcher = threading.Thread(target=_watch, args=(process.pid, usage, done))
         watcher.start()
         try:
             assert process.stdout is not None
             output = process.stdout.read().decode()
-            _, status, usage = os.wait4(process.pid, 0)
+            _, status, reaped = os.wait4(process.pid, 0)
         finally:
             done.set()
             watcher.join()
     if status:
         raise SystemExit(f"{' '.join(command)}: status {status}\n{log.read_text(errors='replace')[-3000:]}")
-    return Cost(time.monotonic() - start, usage.ru_utime + usage.ru_stime, peak[0], output)
+    # Whoever was waited for by a parent that was not is in the second sum only, and the last moments in the first.
+    cpu_seconds = max(reaped.ru_utime + reaped.ru_stime, sum(usage.cpu_seconds.values()))
+    return Cost(time.monotonic() - start, cpu_seconds, usage.peak_bytes, output)
 
 
-def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
+@dataclass
+class _Usage:
+    """What is seen from outside while the processes run."""
+
+    peak_bytes: int = 0
+    cpu_seconds: dict[int, float] = field(default_factory=dict)
+    """Of each process, when it was last seen."""
+
+
+def _watch(pid: int, usage: _Usage, done: threading.Event) -> None:
     while not done.wait(_INTERVAL):
-        peak[0] = max(peak[0], sum(map(_memory, _tree(pid))))
+        tree = _tree(pid)
+        usage.peak_bytes = max(usage.peak_bytes, sum(map(_memory, tree)))
+        for process in tree:
+            usage.cpu_seconds[process] = max(usage.cpu_seconds.get(process, 0), _cpu(process))
 
 
 def _tree(pid: int) -> list[int]:
@@ -60,6 +75,15 @@ def _tree(pid: int) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def _cpu(pid: int) -> float:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / _TICKS
 
 
 def _memory(pid: int) -> int:
