@@ -19,6 +19,7 @@ from finetune_trainer.tokenizers.mistral_files import encoder_for, read_sentence
 from finetune_trainer.tokenizers.mistral_reference import Reference
 from finetune_trainer.tokenizers.mistral_tools import check_calls, mistral_call_id, read_tools
 from finetune_trainer.tokenizers.protocol import Encoded, EncodingMismatch, Message, NotEncodable, ToolCall
+from finetune_trainer.tokenizers.wordwise import WordwiseSentencePiece
 
 _REPEATED: Final = 256
 """System prompts and definitions of tools that are kept encoded: most rows share them."""
@@ -27,13 +28,16 @@ _REPEATED: Final = 256
 class MistralChatTokenizer:
     """Mistral's encoders without the request, validator and normalizer around them, which cost more than the encoding.
 
-    What those check is checked here, and `prove` asserts on whole conversations that both come out the same.
+    SentencePiece is given words. What those check is checked here, and `prove` asserts on whole conversations, encoded
+    whole, that both come out the same.
     """
 
     def __init__(self, tokenizer: SentencePieceTokenizer | Tekkenizer) -> None:
         """Raises TokenizerRefused."""
+        self._reference = Reference(encoder_for(tokenizer))
+        if isinstance(tokenizer, SentencePieceTokenizer):
+            tokenizer = WordwiseSentencePiece(tokenizer.file_path, tokenizer.version)
         self._encoder: Any = encoder_for(tokenizer)
-        self._reference = Reference(self._encoder)
         self._tokenizer = tokenizer
         self.version = tokenizer.version
         self.vocab_size: int = tokenizer.n_words
