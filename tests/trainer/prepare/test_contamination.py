@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from finetune_trainer.prepare.contamination import COMMON, Contamination
+from finetune_trainer.prepare.grams import text_grams
 
 
 def words(name: str, count: int) -> str:
@@ -12,7 +13,12 @@ def words(name: str, count: int) -> str:
 
 
 def check(folder: Path, measured: list[str], train: list[str]) -> Contamination:
-    return Contamination(enumerate(measured), enumerate(train), expected=len(measured), folder=folder / "c")
+    return Contamination(
+        text_grams(enumerate(measured), None),
+        lambda known: text_grams(enumerate(train), known),
+        expected=len(measured),
+        folder=folder / "c",
+    )
 
 
 def test_a_measured_row_that_train_quotes_is_found(tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ from finetune_api.model import Model
 from finetune_trainer.prepare.assignment import Assignment
 from finetune_trainer.prepare.contamination import Contamination
 from finetune_trainer.prepare.dedup import find_outvoted
+from finetune_trainer.prepare.grams import BatchRows, Entries, Known, RowGrams, text_grams
 from finetune_trainer.prepare.labels import LabelFindings, Labels, read_labels, slips
 from finetune_trainer.prepare.ledger import Removal
 from finetune_trainer.prepare.likeness import Likeness, group_rows, likeness_of, row_keys
 from finetune_trainer.prepare.prints import PRINT
 from finetune_trainer.prepare.scan import Spill
 from finetune_trainer.prepare.split import NOWHERE, Groups, SplitName, divide, most_frequent, shares
-from finetune_trainer.prepare.words import learnt_text, mixed
+from finetune_trainer.prepare.words import mixed
+from finetune_trainer.prepare.workers import Workers
 from finetune_trainer.prepared import SPLITS
 from finetune_trainer.tasks.labels import LabelRules
 
@@ -32,6 +34,8 @@ FEW_OF_LABEL: Final = 10
 LARGE_GROUP_PERCENT: Final = 10
 DEVIATION_POINTS: Final = 2
 
+_AHEAD = 32
+"""Batches whose 13-grams wait for those of an earlier one, some hundred kilobytes each."""
 _GROUP = np.uint64(0x67726F7570)
 
 
@@ -103,15 +107,17 @@ class _Rows:
         prints = self.prints[wanted]
         return row_keys(prints) if self.labels is None else mixed(prints["content"][:, 0])
 
-    def texts(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
-        """Number and learnt text of each wanted row."""
-        start = 0
+    def batches(self, wanted: NDArray[np.bool_]) -> list[BatchRows]:
+        """Where the wanted rows are."""
+        found = []
+        first = 0
         for spill in self.spills:
-            end = start + spill.rows
-            numbers = (np.flatnonzero(wanted[start:end]) + start).tolist()
-            for row, messages in zip(numbers, spill.chosen(wanted[start:end]), strict=True):
-                yield row, learnt_text(messages)
-            start = end
+            for block in spill.blocks:
+                here = wanted[first : first + block.rows]
+                if here.any():
+                    found.append(BatchRows(spill.path, block, here, first))
+                first += block.rows
+        return found
 
 
 def decide(
@@ -123,6 +129,7 @@ def decide(
     benchmarks: Callable[[], Iterator[str]],
     label_rules: LabelRules | None,
     place_of: Callable[[int], str],
+    workers: Workers,
     folder: Path,
 ) -> Decision:
     """`given` is the split of each source's rows, `benchmarks` the texts that may not be trained on.
@@ -141,12 +148,12 @@ def decide(
     likeness = likeness_of(rows.prints, folder / "likeness", labelled=rows.labels is not None)
     kept = likeness.kept(data.deduplication) & ~outvoted
     if data.decontamination.benchmarks:
-        quoting = _quoting(rows, kept, benchmarks, folder / "benchmarks")
+        quoting = _quoting(rows, kept, benchmarks, workers, folder / "benchmarks")
         kept[quoting] = False
     cut = _cut(rows, likeness, kept, data, given, previous, folder / "cut-1")
     if data.decontamination.evaluation:
         for again in (True, False):
-            quoted = _quoted(rows, cut.splits, folder / f"contamination-{again}")
+            quoted = _quoted(rows, cut.splits, workers, folder / f"contamination-{again}")
             kept[quoted] = False
             cut = replace(cut, splits=np.where(kept, cut.splits, NOWHERE).astype(np.int8))
             if not (again and len(quoted)) or data.split.assignment is spec.Assignment.STABLE:
@@ -219,23 +226,34 @@ def _concatenated(paths: Sequence[Path], target: Path, dtype: np.dtype[Any]) -> 
 
 
 def _quoting(
-    rows: _Rows, kept: NDArray[np.bool_], benchmarks: Callable[[], Iterator[str]], folder: Path
+    rows: _Rows, kept: NDArray[np.bool_], benchmarks: Callable[[], Iterator[str]], workers: Workers, folder: Path
 ) -> NDArray[np.uint32]:
     """Rows that hold a benchmark's; those of given splits are the user's choice."""
     count = sum(1 for _ in benchmarks())
     free = kept & (rows.given == NOWHERE)
-    return Contamination(enumerate(benchmarks()), rows.texts(free), expected=count, folder=folder).train_rows()
+    return Contamination(
+        text_grams(enumerate(benchmarks()), None),
+        lambda known: _row_grams(rows, free, known, workers),
+        expected=count,
+        folder=folder,
+    ).train_rows()
 
 
-def _quoted(rows: _Rows, splits: NDArray[np.int8], folder: Path) -> NDArray[np.uint32]:
+def _quoted(rows: _Rows, splits: NDArray[np.int8], workers: Workers, folder: Path) -> NDArray[np.uint32]:
     """Validation and test rows that train quotes."""
     measured = (splits == SplitName.VALIDATION) | (splits == SplitName.TEST)
     if not measured.any():
         return np.zeros(0, dtype=np.uint32)
-    train = splits == SplitName.TRAIN
     return Contamination(
-        rows.texts(measured), rows.texts(train), expected=int(measured.sum()), folder=folder
+        _row_grams(rows, measured, None, workers),
+        lambda known: _row_grams(rows, splits == SplitName.TRAIN, known, workers),
+        expected=int(measured.sum()),
+        folder=folder,
     ).measured_rows()
+
+
+def _row_grams(rows: _Rows, wanted: NDArray[np.bool_], known: Known | None, workers: Workers) -> Iterator[Entries]:
+    return workers.map(RowGrams(known), rows.batches(wanted), told=lambda _: None, ahead=_AHEAD)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def build(
     with Ledger(folder, recipe.sources) as ledger, Workers(processes) as workers:
         spills = _scan(recipe, storage, spill_folder, workers, ledger, tally, progressed)
         check_rows(tally, recipe.spec.data)
-        decision = _decide(recipe, spills, ledger, storage, spill_folder / "barrier")
+        decision = _decide(recipe, spills, ledger, storage, workers, spill_folder / "barrier")
         writers = [SplitWriter(folder / name, spill_folder) for name in SPLITS]
         cleaned = _encode(recipe, spills, decision, writers, workers, ledger, progressed)
         contents = {writer.folder.name: writer.close() for writer in writers}
@@ -147,7 +147,9 @@ def _scan(
     return [scanned[number].spill for number in range(len(tasks))]
 
 
-def _decide(recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storage, folder: Path) -> Decision:
+def _decide(
+    recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storage, workers: Workers, folder: Path
+) -> Decision:
     """What becomes of all good rows; those that are left out are listed."""
     starts = np.cumsum([0, *(spill.rows for spill in spills)])
 
@@ -155,16 +157,20 @@ def _decide(recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storag
         number = int(np.searchsorted(starts, row, side="right")) - 1
         return place(recipe.sources[number], spills[number].line(row - int(starts[number])))
 
-    decision = decide(
-        spills,
-        recipe.spec.data,
-        given=recipe.given,
-        previous=recipe.previous,
-        benchmarks=lambda: benchmark_texts(storage, recipe.benchmarks, folder),
-        label_rules=recipe.task.labels,
-        place_of=place_of,
-        folder=folder,
-    )
+    try:
+        decision = decide(
+            spills,
+            recipe.spec.data,
+            given=recipe.given,
+            previous=recipe.previous,
+            benchmarks=lambda: benchmark_texts(storage, recipe.benchmarks, folder),
+            label_rules=recipe.task.labels,
+            place_of=place_of,
+            workers=workers,
+            folder=folder,
+        )
+    except WorkerDied as died:
+        raise _worker_died(died, "compared rows") from died
     for number, spill in enumerate(spills):
         for start in range(0, spill.rows, BATCH_ROWS):
             lines = spill.lines(start, BATCH_ROWS)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from finetune_trainer.prepare.ledger import Ledger, LeftOut, Rejection, Removal
 from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
 from finetune_trainer.prepare.split import NO_GROUP, group_key
+from finetune_trainer.prepare.words import APART, learnt_text
 from finetune_trainer.storage import PreconditionFailed, Storage
 from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.labels import LABEL
@@ -162,15 +164,6 @@ class Spill:
             of_row = pc.list_parent_indices(rows).filter(found).to_numpy()
             yield np.bincount(of_row, minlength=batch.num_rows), turns.field("content").filter(found).to_pylist()
 
-    def chosen(self, wanted: NDArray[np.bool_]) -> Iterator[Messages]:
-        """The texts of the rows that are True in `wanted`, shape (N,)."""
-        start = 0
-        for block in self.blocks:
-            mask = wanted[start : start + block.rows]
-            start += block.rows
-            if mask.any():
-                yield from messages_of(read_block(self.path, block).filter(pa.array(mask)))
-
 
 def read_block(path: Path, block: Block) -> pa.RecordBatch:
     """A batch of the spill at `path`: line, messages, and the steps that changed them."""
@@ -183,6 +176,19 @@ def messages_of(batch: pa.RecordBatch) -> Iterator[Messages]:
     """The texts of its rows."""
     for row in batch.column("messages").to_pylist():
         yield _from_arrow(row)
+
+
+def learnt_texts(batch: pa.RecordBatch, wanted: NDArray[np.bool_]) -> list[str]:
+    """The learnt text of each wanted row, as words.learnt_text says it, without making messages of rows."""
+    batch = batch.filter(pa.array(wanted))
+    rows = batch.column("messages")
+    turns = rows.flatten()
+    if turns.field("calls").null_count < len(turns):
+        return [learnt_text(messages) for messages in messages_of(batch)]
+    learnt = pc.invert(pc.is_in(turns.field("role"), pa.array(sorted(APART))))
+    contents = iter(turns.field("content").filter(learnt).to_pylist())
+    of_row = pc.list_parent_indices(rows).filter(learnt).to_numpy()
+    return ["\n".join(islice(contents, number)) for number in np.bincount(of_row, minlength=len(rows)).tolist()]
 
 
 @dataclass(frozen=True)

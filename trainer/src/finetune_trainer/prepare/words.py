@@ -18,12 +18,13 @@ _LAST_SEPARATOR: Final = 0x20
 _FIRST_BYTES: Final = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 _LONG_WORD: Final = 512
 """Bytes that are looked at by eight: a sentence of a script without blanks is one word."""
-_APART = OF_TOOLS | {"system", LABEL}
+APART: Final = OF_TOOLS | {"system", LABEL}
+"""Roles of what is no part of a row's learnt text."""
 
 
 def learnt_text(messages: Messages) -> str:
     """What user and assistant say, calls included. The rest is the same in many rows that are not alike."""
-    return "\n".join(_said(message) for message in messages if message.role not in _APART)
+    return "\n".join(_said(message) for message in messages if message.role not in APART)
 
 
 def _said(message: Message) -> str:
@@ -58,7 +59,7 @@ def hashed_words(texts: Sequence[str]) -> Runs:
     words = np.arange(len(starts))
     for done in range(0, _LONG_WORD, 8):
         piece = eight[starts[words] + done] & _FIRST_BYTES[np.minimum(sizes[words] - done, 8)]
-        hashes[words] = _with(hashes[words], piece)
+        hashes[words] = _joined(hashes[words], piece)
         words = words[sizes[words] > done + 8]
         if not len(words):
             break
@@ -72,17 +73,23 @@ def ngrams(words: Runs, size: int) -> Runs:
     """A hash, evenly distributed, of each run of `size` words of one text."""
     counts = np.maximum(np.diff(words.offsets) - size + 1, 0)
     offsets = np.append(0, np.cumsum(counts))
-    # As if there were no bounds between texts, and of these the ones that cross none.
-    grams = np.zeros(max(0, len(words.values) - size + 1), dtype=np.uint64)
-    for start in range(size):
-        grams = _with(grams, words.values[start : start + len(grams)])
+    # As if there were no bounds between texts, and of these the ones that cross none. Runs of 13 words are made of
+    # runs of 12, these of runs of 6, of 3, of 2 and of single ones.
+    grams, joined = words.values, 1
+    for digit in f"{size:b}"[1:]:
+        grams, joined = _joined(grams[:-joined], grams[joined:]), 2 * joined
+        if digit == "1":
+            grams, joined = _joined(grams[:-1], words.values[joined:]), joined + 1
     return Runs(grams[np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], counts)], offsets)
 
 
-def _with(hashes: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hashes of what was hashed before and of these values behind it."""
-    hashes = (hashes ^ values) * _GOLDEN
-    hashes ^= hashes >> np.uint64(29)
+def _joined(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hashes of what the hashes on the left are of, and behind it what those on the right are of."""
+    hashes = left * _GOLDEN
+    hashes ^= left >> np.uint64(29)
+    hashes += right
+    hashes *= _GOLDEN
+    hashes ^= hashes >> np.uint64(32)
     return hashes
 
 
