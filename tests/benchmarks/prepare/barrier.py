@@ -101,15 +101,18 @@ def spilled(texts: Iterator[str], path: Path) -> Spill:
         groups.write(NO_GROUP * len(rows))
         rows.clear()
 
-    with path.open("wb") as spill, path.with_suffix(".prints").open("wb") as prints:
-        with path.with_suffix(".groups").open("wb") as groups:
-            for line, text in enumerate(texts, 1):
-                messages: Messages = (Message("user", text), Message("assistant", "ok"))
-                rows.append(GoodRow(line, messages, Step.NONE, NO_GROUP))
-                if len(rows) == BATCH_ROWS:
-                    write()
-            if rows:
+    with (
+        path.open("wb") as spill,
+        path.with_suffix(".prints").open("wb") as prints,
+        path.with_suffix(".groups").open("wb") as groups,
+    ):
+        for line, text in enumerate(texts, 1):
+            messages: Messages = (Message("user", text), Message("assistant", "ok"))
+            rows.append(GoodRow(line, messages, Step.NONE, NO_GROUP))
+            if len(rows) == BATCH_ROWS:
                 write()
+        if rows:
+            write()
     np.arange(1, sum(block.rows for block in blocks) + 1, dtype=np.int64).tofile(path.with_suffix(".lines"))
     return Spill(path, tuple(blocks))
 
@@ -134,9 +137,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("rows", type=int, nargs="*", default=[125_000, 250_000, 500_000, 1_000_000])
     counts = arguments.parse_args().rows
-    print(
-        f"| rows | {' | '.join(f'{count:,}' for count in counts)} | kept | disk a row |\n|---|{'---|' * len(counts)}---|---|"
-    )
+    heads = [*(f"{count:,}" for count in counts), "kept", "disk a row"]
+    print(f"| rows | {' | '.join(heads)} |
+|---|{'---|' * len(heads)}")
     for name, rows in KINDS.items():
         figures = []
         for count in counts:
