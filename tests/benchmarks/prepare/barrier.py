@@ -138,8 +138,7 @@ def main() -> None:
     arguments.add_argument("rows", type=int, nargs="*", default=[125_000, 250_000, 500_000, 1_000_000])
     counts = arguments.parse_args().rows
     heads = [*(f"{count:,}" for count in counts), "kept", "disk a row"]
-    print(f"| rows | {' | '.join(heads)} |
-|---|{'---|' * len(heads)}")
+    print(f"| rows | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     for name, rows in KINDS.items():
         figures = []
         for count in counts:
