@@ -184,3 +184,16 @@ def test_calls_and_results_follow_each_other(fields: dict[str, Any], field: str,
 )
 def test_a_good_conversation_with_tools_passes(fields: dict[str, Any]) -> None:
     TASK.check(TASK.parse(fields))
+
+
+def test_the_field_of_tools_can_be_mapped() -> None:
+    task = Instruction(InstructionTask(tools_field="functions_json"))
+    fields = {"messages": [USER, CALLING, RESULT, ANSWER], "tools": "hammers", "functions_json": json.dumps(TOOLS)}
+    assert task.parse(fields) == PARSED
+    assert task.parse(fields | {"functions_json": ""}) == PARSED[1:]
+    with pytest.raises(InvalidRow, match="has no field 'functions_json'") as invalid:
+        task.parse({"messages": [USER, ANSWER]})
+    assert invalid.value.absent == "spec.task.instruction.toolsField"
+    with pytest.raises(InvalidRow, match="functions_json is no list of tools") as invalid:
+        task.parse(fields | {"functions_json": "{}"})
+    assert invalid.value.field == "functions_json"

@@ -44,6 +44,8 @@ class DataSummary(Model):
     """Unparseable or invalid; they count towards maxBadRowPercent."""
     rows_removed: Count
     """Duplicate or empty; listed, but never a failure."""
+    rows_truncated: Count = 0
+    """Kept rows whose oldest turns, or the start of whose question, were left out to make them fit."""
     splits: SplitCounts
     train_tokens: Count
     """Tokens of the train split, per epoch."""

@@ -60,6 +60,8 @@ class InstructionTask(Model):
     """Field that holds what the prompt is about, put under it where it is not empty; needs `promptField`."""
     system_field: FieldName | None = None
     """Field that holds the system prompt, empty where a row has none; absent: `system` of Alpaca and ShareGPT rows."""
+    tools_field: FieldName | None = None
+    """Field that holds definitions of tools, empty where a row has none; absent: `tools`, or else `functions`."""
 
     rules = (
         Rule(
@@ -275,6 +277,11 @@ class Split(Model):
     )
 
 
+class Overlong(StrEnum):
+    REJECT = "Reject"
+    TRUNCATE_PROMPT = "TruncatePrompt"
+
+
 class Data(Model):
     """Raw data and what is done with it before any GPU is taken."""
 
@@ -285,6 +292,8 @@ class Data(Model):
     """Of rows with the same texts (Exact), or nearly the same words too (Near), the first is kept."""
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
+    overlong: Overlong = Overlong.REJECT
+    """Conversations above `sequenceLength`: Reject, or TruncatePrompt: leave out old turns, then a question's start."""
     max_bad_row_percent: Annotated[int, Field(ge=0, le=100)] = 1
     """Rejected rows (unparseable or invalid) above this share end the job before training; fewer than 10 never do."""
     cache_uri: OutputUri | None = None

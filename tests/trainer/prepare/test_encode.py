@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from finetune_api.spec import InstructionTask
-from finetune_trainer.prepare.encode import DocumentList, Part, SplitWriter, TooLong, encode_row
+from finetune_api.contract import ExitCode
+from finetune_api.spec import Data, InstructionTask, Source
+from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.encode import DocumentList, Encode, KeptRows, Part, SplitWriter, encode_row, is_proven
+from finetune_trainer.prepare.ledger import Ledger
+from finetune_trainer.prepare.read import RawObject
+from finetune_trainer.prepare.read.find import Format
+from finetune_trainer.prepare.scan import Tally, scan
 from finetune_trainer.prepared import SHARD_TOKENS, SplitFiles, Texts, open_split, row_id
+from finetune_trainer.storage import StoredObject
 from finetune_trainer.tasks.instruction import Instruction
-from finetune_trainer.tasks.rows import Document, Messages
-from finetune_trainer.tokenizers import ChatTokenizer, Encoded, Message, NotEncodable, load
+from finetune_trainer.tasks.rows import Document, Messages, Room, TooLong
+from finetune_trainer.tokenizers import ChatTokenizer, Encoded, EncodingMismatch, Message, NotEncodable, load
 from tiny_models import TokenizerKind, write_tokenizer
 
 TASK = Instruction(InstructionTask())
@@ -33,10 +43,10 @@ def document(length: int, *, first: int = 0) -> Document:
 def test_a_row_that_just_fits_is_kept_and_a_longer_one_is_never_cut(tokenizer: ChatTokenizer) -> None:
     (whole,) = tokenizer.encode_messages(ROW)
     length = len(whole.ids)
-    (kept,) = encode_row(ROW, task=TASK, tokenizer=tokenizer, sequence_length=length)
+    (kept,) = encode_row(ROW, row=1, task=TASK, tokenizer=tokenizer, room=Room(length))
     assert kept == Document(whole, prompt=ROW[0].content, answer=ROW[1].content)
     with pytest.raises(TooLong, match=rf"{length} tokens, spec\.training\.sequenceLength is {length - 1}"):
-        encode_row(ROW, task=TASK, tokenizer=tokenizer, sequence_length=length - 1)
+        encode_row(ROW, row=1, task=TASK, tokenizer=tokenizer, room=Room(length - 1))
 
 
 def test_a_row_without_a_token_to_learn_is_no_document() -> None:
@@ -45,7 +55,54 @@ def test_a_row_without_a_token_to_learn_is_no_document() -> None:
             return [Document(Encoded([7], ((1, 1),)), prompt="", answer="")]
 
     with pytest.raises(NotEncodable, match="makes no tokens"):
-        encode_row(ROW, task=Deaf(), tokenizer=None, sequence_length=16)  # type: ignore[arg-type]
+        encode_row(ROW, row=11, task=Deaf(), tokenizer=None, room=Room(16))  # type: ignore[arg-type]
+
+
+def test_the_first_rows_of_each_file_and_one_in_a_hundred_of_the_others_are_proven() -> None:
+    rows = [row_id(source, line) for source in range(4) for line in range(1, 10_001)]
+    proven = [row for row in rows if is_proven(row)]
+    assert proven[:10] == rows[:10]
+    assert 400 <= len(proven) <= 500
+    assert {row >> 40 for row in proven[-20:]} == {3}
+
+
+class Wrong:
+    """Says of every conversation that it is not what its makers would write."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def prove(self, messages: Sequence[Message], documents: Sequence[Encoded]) -> None:
+        raise EncodingMismatch(f"x.json (v9): token {len(documents)} of {len(messages)} is not that")
+
+
+def test_a_proven_row_that_is_encoded_differently_ends_the_job_with_its_place(
+    tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    uris = ("s3://raw/a.jsonl", "s3://raw/b.jsonl")
+    stored = StoredObject(uri=uris[1], size=1, etag="e")
+    with Ledger(tmp_path, uris) as ledger:
+        spill = scan(
+            BytesIO(b'{"prompt": "q", "completion": "a"}'),
+            source=1,
+            raw=RawObject(stored=stored, source=0, field="spec.data.sources[0].uri", kind=Format.JSON_LINES),
+            task=TASK,
+            data=Data(sources=(Source(uri="s3://raw/*.jsonl"),)),
+            ledger=ledger,
+            tally=Tally(),
+            path=tmp_path / "spill",
+            told=lambda _: None,
+        )
+    encode = Encode(TASK, Room(64), uris, lambda: Wrong(tokenizer))  # type: ignore[arg-type, return-value]
+    with pytest.raises(
+        StageFailed, match=r"spec\.model\.uri: s3://raw/b\.jsonl:1: the tokenizer x\.json \(v9\)"
+    ) as failed:
+        encode(KeptRows(1, spill.path, spill.blocks[0], np.array([0], np.int8)), None)
+    assert failed.value.exit_code is ExitCode.MISMATCH
+    assert failed.value.failure.places == ("s3://raw/b.jsonl:1",)
 
 
 def part(*rows: tuple[int, list[Document]], with_texts: bool = False) -> Part:

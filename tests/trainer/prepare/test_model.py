@@ -242,7 +242,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) 
         load_tokenizer(STORAGE, resolved(folder), tmp_path / "local")
 
     failed = refusal(folder, load)
-    assert failed.exit_code is ExitCode.MISMATCH
+    assert failed.exit_code is ExitCode.BAD_CONFIG
     assert "has 260 tokens, the model 259" in failed.failure.message
 
 
@@ -254,3 +254,16 @@ def test_a_refusal_of_the_store_names_the_field(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"^spec\.model\.uri: s3://models/m/: 403$") as failed:
         resolve(Forbidden(), "s3://models/m")
     assert failed.value.exit_code is ExitCode.ACCESS_DENIED
+
+
+def test_a_tokenizer_whose_name_contradicts_its_pieces_is_bad_configuration(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model", tokenizer=TokenizerKind.MISTRAL_V3)
+    (folder / "tokenizer.model").rename(folder / "tokenizer.model.v7")
+
+    def load(folder: Path) -> None:
+        load_tokenizer(STORAGE, resolved(folder), tmp_path / "local")
+
+    failed = refusal(folder, load)
+    assert failed.exit_code is ExitCode.BAD_CONFIG
+    assert (failed.failure.reason, failed.failure.field) == ("TokenizerMismatch", "spec.model.uri")
+    assert "has the control pieces of v3, its name says v7" in failed.failure.message

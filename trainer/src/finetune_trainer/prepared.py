@@ -91,9 +91,14 @@ def row_id(source: int, line: int) -> int:
     return source << _LINE_BITS | line
 
 
+def line_of(row: int) -> int:
+    """The line of a row id."""
+    return row & (1 << _LINE_BITS) - 1
+
+
 def row_place(row: int, sources: Sequence[str]) -> str:
     """`file:line` of a row id."""
-    return f"{sources[row >> _LINE_BITS]}:{row & (1 << _LINE_BITS) - 1}"
+    return f"{sources[row >> _LINE_BITS]}:{line_of(row)}"
 
 
 class Texts(NamedTuple):

@@ -30,6 +30,7 @@ from finetune_trainer.prepare.workers import WorkerDied, Workers
 from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, SplitFiles
 from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import Task
+from finetune_trainer.tasks.rows import Room
 from finetune_trainer.tokenizers import ChatTokenizer, load
 from finetune_trainer.verified import files_under
 
@@ -81,13 +82,14 @@ def build(
         check_rows(tally, recipe.spec.data)
         decision = _decide(recipe, spills, ledger, storage, workers, spill_folder / "barrier")
         writers = [SplitWriter(folder / name, spill_folder) for name in SPLITS]
-        cleaned = _encode(recipe, spills, decision, writers, workers, ledger, progressed)
+        cleaned, truncated = _encode(recipe, spills, decision, writers, workers, ledger, progressed)
         contents = {writer.folder.name: writer.close() for writer in writers}
     train, validation, test = (writer.rows for writer in writers)
     summary = DataSummary(
         files=len(recipe.objects),
         rows_read=tally.rows,
         rows_cleaned=cleaned,
+        rows_truncated=truncated,
         rows_rejected=ledger.rejected.total(),
         rows_removed=ledger.removed.total(),
         splits=SplitCounts(train=train, validation=validation, test=test),
@@ -190,12 +192,13 @@ def _encode(
     workers: Workers,
     ledger: Ledger,
     progressed: Callable[[Activity, int], None],
-) -> int:
-    """Pass 2: write the documents of the rows that are kept. Returns how many of these were repaired."""
-    cleaned, rows = 0, 0
+) -> tuple[int, int]:
+    """Pass 2: write the documents of the rows that are kept. Returns how many of these were repaired, and cut."""
+    cleaned, truncated, rows = 0, 0, 0
     load_tokenizer = (lambda: recipe.tokenizer) if workers.alone else partial(load, recipe.tokenizer_folder)
     labels = None if decision.labels is None else decision.labels.written
-    call = Encode(recipe.task, recipe.spec.training.sequence_length, load_tokenizer, labels)
+    room = Room(recipe.spec.training.sequence_length, recipe.spec.data.overlong)
+    call = Encode(recipe.task, room, recipe.sources, load_tokenizer, labels)
     tasks = list(_batches(spills, decision.splits))
     try:
         encoded_rows = workers.map(call, tasks, told=lambda _: None, ahead=_AHEAD)
@@ -205,11 +208,12 @@ def _encode(
             for split, part in encoded.parts.items():
                 writers[split].add(part)
             cleaned += encoded.repaired
+            truncated += encoded.truncated
             rows += encoded.rows
             progressed(Activity.ENCODING, rows)
     except WorkerDied as died:
         raise _worker_died(died, f"encoded rows of {recipe.sources[tasks[died.number].source]}") from died
-    return cleaned
+    return cleaned, truncated
 
 
 def _batches(spills: Sequence[Spill], splits: NDArray[np.int8]) -> Iterator[KeptRows]:

@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from finetune_api.contract import ExitCode
+from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.labels import spelt
 from finetune_trainer.prepare.ledger import Rejection
+from finetune_trainer.prepare.model_files import FIELD
 from finetune_trainer.prepare.scan import Block, messages_of, read_block
 from finetune_trainer.prepare.split import NOWHERE
 from finetune_trainer.prepared import (
@@ -24,32 +27,42 @@ from finetune_trainer.prepared import (
     SHARD_TOKENS,
     SPLITS,
     SplitFiles,
+    line_of,
     row_id,
+    row_place,
     write_batch,
 )
 from finetune_trainer.tasks import Task
-from finetune_trainer.tasks.rows import Document, Messages
-from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
+from finetune_trainer.tasks.rows import Document, Messages, Room, TooLong
+from finetune_trainer.tokenizers import ChatTokenizer, EncodingMismatch, NotEncodable, Proven
 
 _SCHEMA: Final = pa.schema([*INDEX_SCHEMA, *SHARD_SCHEMA])
 """One line a document, on its way to the split's index and shards."""
 
 
-class TooLong(Exception):
-    """The row does not fit; it is never cut, for an answer that is cut teaches to stop there."""
+_MASK: Final = (1 << 64) - 1
+_SPREAD: Final = 0x9E3779B97F4A7C15
+_PROVEN_LINES: Final = 10
+"""Of each file; of the others, one in a hundred."""
 
 
 def encode_row(
-    messages: Messages, *, task: Task, tokenizer: ChatTokenizer, sequence_length: int
+    messages: Messages, *, row: int, task: Task, tokenizer: ChatTokenizer, room: Room
 ) -> tuple[Document, ...]:
-    """The row's documents. Raises NotEncodable or TooLong."""
+    """The documents of the row with this id. Raises NotEncodable, TooLong, or EncodingMismatch where it is proven."""
+    if is_proven(row):
+        tokenizer = Proven(tokenizer)
     documents = tuple(task.encode(messages, tokenizer))
     if not all(start < end for document in documents for start, end in document.encoded.trained):
         raise NotEncodable("the tokenizer makes no tokens of what is to be learnt")
-    longest = max(len(document.encoded.ids) for document in documents)
-    if longest > sequence_length:
-        raise TooLong(f"{longest} tokens, spec.training.sequenceLength is {sequence_length}")
+    if max(len(document.encoded.ids) for document in documents) > room.tokens:
+        documents = tuple(task.shorten(messages, documents, tokenizer, room))
     return documents
+
+
+def is_proven(row: int) -> bool:
+    """Whether the encoding of the row with this id is compared with that of the tokenizer's makers."""
+    return line_of(row) <= _PROVEN_LINES or row * _SPREAD & _MASK < _MASK // 100
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,8 @@ class EncodedRows:
     """By SplitName."""
     repaired: int = 0
     """Rows of the parts that cleaning changed."""
+    truncated: int = 0
+    """Rows of the parts of which something was left out to make them fit."""
     rejected: list[tuple[int, Rejection, str]] = field(default_factory=list)
     """Line and reason."""
 
@@ -90,7 +105,8 @@ class Encode:
     """Pass 2: a call for each batch."""
 
     task: Task
-    sequence_length: int
+    room: Room
+    sources: tuple[str, ...]
     load: Callable[[], ChatTokenizer]
     labels: Mapping[str, str] | None = None
     """How they are written, by what stood in rows."""
@@ -107,27 +123,38 @@ class Encode:
         for messages, split, line, done in zip(messages_of(batch), kept.splits.tolist(), lines, steps, strict=True):
             if split == NOWHERE:
                 continue
+            row = row_id(kept.source, line)
             try:
                 documents = encode_row(
                     messages if self.labels is None else spelt(messages, self.labels),
+                    row=row,
                     task=self.task,
                     tokenizer=self._tokenizer,
-                    sequence_length=self.sequence_length,
+                    room=self.room,
                 )
             except TooLong as error:
                 encoded.rejected.append((line, Rejection.TOO_LONG, str(error)))
             except NotEncodable as error:
                 encoded.rejected.append((line, Rejection.INVALID, str(error)))
+            except EncodingMismatch as error:
+                raise self._mismatch(row, error) from error
             else:
                 if split not in lists:
                     lists[split] = DocumentList(with_texts=SPLITS[split] != "train")
                     encoded.parts[split] = Part()
-                lists[split].add(row_id(kept.source, line), documents)
+                lists[split].add(row, documents)
                 encoded.parts[split].rows += 1
                 encoded.repaired += done != 0
+                encoded.truncated += any(document.cut for document in documents)
         for split, documents_of in lists.items():
             encoded.parts[split].documents = documents_of.to_bytes()
         return encoded
+
+    def _mismatch(self, row: int, error: EncodingMismatch) -> StageFailed:
+        """Nothing that the data can change, and no other attempt would end otherwise."""
+        where = row_place(row, self.sources)
+        message = f"{FIELD}: {where}: the tokenizer {error}; report this with the file's version"
+        return StageFailed(ExitCode.MISMATCH, "EncodingMismatch", message, field=FIELD, places=(where,))
 
 
 class DocumentList:

@@ -55,12 +55,18 @@ def load_tokenizer(storage: Storage, model: BaseModel, folder: Path) -> ChatToke
             storage.download(stored.uri, folder / model.files.name_of(stored))
     try:
         tokenizer = tokenizers.load(folder)
+    except tokenizers.TokenizerContradicts as error:
+        raise _disagrees(f"the tokenizer of {model.files.uri} contradicts itself: {error}") from error
     except tokenizers.TokenizerRefused as error:
         raise mismatch("TokenizerRefused", f"the tokenizer of {model.files.uri} cannot be used: {error}") from error
     if tokenizer.vocab_size > model.config.vocab_size:
         sizes = f"{tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
-        raise mismatch("TokenizerMismatch", f"the tokenizer of {model.files.uri} has {sizes}")
+        raise _disagrees(f"the tokenizer of {model.files.uri} has {sizes}")
     return tokenizer
+
+
+def _disagrees(message: str) -> StageFailed:
+    return StageFailed(ExitCode.BAD_CONFIG, "TokenizerMismatch", f"{FIELD}: {message}", field=FIELD)
 
 
 def _read_config(storage: Storage, stored: StoredObject) -> MistralConfig:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from finetune_api.contract import ExitCode
 from finetune_api.result import Resolved
 from finetune_api.spec import LoRA, Precision, Spec, Training
+from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_rows, num_steps
 from finetune_trainer.prepare import clean, prints
@@ -126,13 +127,14 @@ def data_digest(
             "sources": dict(sources),
             "task": spec.task.to_json(),
             "cleaning": spec.data.cleaning.to_json(),
-            "libraries": clean.LIBRARIES | prints.LIBRARIES,
+            "libraries": clean.LIBRARIES | prints.LIBRARIES | tokenizers.LIBRARIES,
             "deduplication": spec.data.deduplication,
             "decontamination": spec.data.decontamination.to_json() | {"benchmarks": dict(benchmarks or {})},
             "split": spec.data.split.to_json() | {"previousUri": previous_digest},
             "givenSplits": [source.to_json() for source in spec.data.sources if source.split is not None],
             "tokenizer": tokenizer_digest,
             "sequenceLength": spec.training.sequence_length,
+            "overlong": spec.data.overlong,
         }
     )
 

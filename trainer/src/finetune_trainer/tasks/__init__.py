@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from finetune_api import spec
 from finetune_trainer.tasks import completion, instruction
 from finetune_trainer.tasks.labels import LabelRules
-from finetune_trainer.tasks.rows import Document, Messages
+from finetune_trainer.tasks.rows import Document, Messages, Room
 from finetune_trainer.tasks.shapes import Shape
 from finetune_trainer.tokenizers import ChatTokenizer
 
@@ -31,6 +31,11 @@ class Task(Protocol):
 
     def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
         """Documents that train this row once. Raises NotEncodable."""
+
+    def shorten(
+        self, messages: Messages, documents: Sequence[Document], tokenizer: ChatTokenizer, room: Room, /
+    ) -> Sequence[Document]:
+        """Documents that fit, in place of those that `encode` gave. Raises TooLong or NotEncodable."""
 
 
 _TASKS: Final[Mapping[spec.TaskType, Callable[[spec.Task], Task]]] = {

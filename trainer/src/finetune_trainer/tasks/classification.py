@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from finetune_api.spec import ClassificationTask
 from finetune_trainer.tasks.labels import LABEL, LabelRules
-from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, field_of, text_of
+from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, Room, field_of, text_of, too_long
 from finetune_trainer.tasks.shapes import Shape, detect
 from finetune_trainer.tokenizers import ChatTokenizer, Encoded, Message, NotEncodable
 
@@ -55,3 +55,8 @@ class Classification:
             raise NotEncodable("the tokenizer makes no tokens of the text")
         last = Encoded(ids, ((len(ids) - 1, len(ids)),))
         return (Document(last, prompt=text, answer=", ".join(labels), labels=tuple(labels)),)
+
+    def shorten(
+        self, _messages: Messages, documents: Sequence[Document], _tokenizer: ChatTokenizer, room: Room, /
+    ) -> Sequence[Document]:
+        raise too_long(documents, room)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from finetune_api.spec import CompletionTask
-from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, field_of, text_of
+from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, Room, field_of, text_of
 from finetune_trainer.tasks.shapes import Shape, detect
-from finetune_trainer.tokenizers import ChatTokenizer, Message
+from finetune_trainer.tokenizers import ChatTokenizer, Encoded, Message
 
 
 class Completion:
@@ -34,3 +34,17 @@ class Completion:
     def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
         text = messages[0].content
         return (Document(tokenizer.encode_text(text), prompt="", answer=text),)
+
+    def shorten(
+        self, _messages: Messages, documents: Sequence[Document], tokenizer: ChatTokenizer, room: Room, /
+    ) -> Sequence[Document]:
+        """Pieces, each behind the last token of the one before: every token is trained once."""
+        (document,) = documents
+        ids, trained = document.encoded.ids, document.encoded.trained[0][0]
+        pieces = [Encoded(ids[: room.tokens], ((trained, room.tokens),))]
+        for end in range(room.tokens, len(ids), room.tokens - 1):
+            piece = ids[end - 1 : end - 1 + room.tokens]
+            pieces.append(Encoded(piece, ((1, len(piece)),)))
+        return [
+            Document(piece, prompt="", answer=tokenizer.decode(piece.ids[piece.trained[0][0] :])) for piece in pieces
+        ]

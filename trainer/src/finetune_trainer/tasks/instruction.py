@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from finetune_api.spec import InstructionTask
-from finetune_trainer.tasks.rows import Document, InvalidRow, Messages, field_of, text_of
+from finetune_api.spec import InstructionTask, Overlong
+from finetune_trainer.tasks.overlong import shortened
+from finetune_trainer.tasks.rows import Document, InvalidRow, Messages, Room, field_of, text_of, too_long
 from finetune_trainer.tasks.shapes import (
     Shape,
     conversation,
@@ -18,7 +20,7 @@ from finetune_trainer.tasks.shapes import (
 )
 from finetune_trainer.tasks.tools import definitions, paired
 from finetune_trainer.tasks.turns import check_turns
-from finetune_trainer.tokenizers import ChatTokenizer, Message
+from finetune_trainer.tokenizers import ChatTokenizer, Encoded, Message
 
 _TASK = "spec.task.instruction"
 
@@ -43,7 +45,13 @@ class Instruction:
             messages = with_system(messages, field_of(fields, name, mapped_by=f"{_TASK}.systemField"), name)
         elif shape in (Shape.ALPACA, Shape.CONVERSATIONS):
             messages = with_system(messages, fields.get("system"), "system")
-        return (*definitions(fields), *messages)
+        return (*self._definitions(fields), *messages)
+
+    def _definitions(self, fields: Mapping[str, object]) -> Messages:
+        name = self._settings.tools_field
+        if name is None:
+            return definitions(fields)
+        return definitions({"tools": field_of(fields, name, mapped_by=f"{_TASK}.toolsField")}, written=name)
 
     def _turns(self, shape: Shape, fields: Mapping[str, object]) -> Messages:
         settings = self._settings
@@ -78,10 +86,20 @@ class Instruction:
         check_turns(messages)
 
     def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
+        return [_document(messages, encoded) for encoded in tokenizer.encode_messages(messages)]
+
+    def shorten(
+        self, messages: Messages, documents: Sequence[Document], tokenizer: ChatTokenizer, room: Room, /
+    ) -> Sequence[Document]:
+        if room.overlong is Overlong.REJECT:
+            raise too_long(documents, room)
         return [
-            Document(encoded, prompt=_shown(messages[encoded.last - 1]), answer=_shown(messages[encoded.last]))
-            for encoded in tokenizer.encode_messages(messages)
+            replace(_document(messages, encoded), cut=True) for encoded in shortened(messages, tokenizer, room.tokens)
         ]
+
+
+def _document(messages: Messages, encoded: Encoded) -> Document:
+    return Document(encoded, prompt=_shown(messages[encoded.last - 1]), answer=_shown(messages[encoded.last]))
 
 
 def _shown(message: Message) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from finetune_api.spec import Overlong
 from finetune_trainer.tokenizers import Encoded, Message
 
 Messages = tuple[Message, ...]
@@ -33,6 +34,16 @@ class Document:
     answer: str
     labels: tuple[str, ...] = ()
     """Of a task whose rows have labels."""
+    cut: bool = False
+    """Whether some of its row was left out to make it fit."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How long a document may be, and what becomes of a row that does not fit."""
+
+    tokens: int
+    overlong: Overlong = Overlong.REJECT
 
 
 class InvalidRow(Exception):
@@ -46,8 +57,26 @@ class InvalidRow(Exception):
         self.absent = absent
 
 
+class TooLong(Exception):
+    """The row does not fit; an answer is never cut, for one that is cut teaches to stop there."""
+
+    def __init__(self, what: str, room: int) -> None:
+        """`what` has how many tokens; `room` is how many it may have."""
+        super().__init__(f"{what}, spec.training.sequenceLength is {room}")
+        self.what = what
+        self.room = room
+
+    def __reduce__(self) -> tuple[type[TooLong], tuple[str, int]]:
+        return type(self), (self.what, self.room)
+
+
 class EmptyRow(Exception):
     """There is nothing to learn: the row is listed as removed, and never a failure."""
+
+
+def too_long(documents: Iterable[Document], room: Room) -> TooLong:
+    """What to raise where nothing can be left out."""
+    return TooLong(f"{max(len(document.encoded.ids) for document in documents)} tokens", room.tokens)
 
 
 def field_of(fields: Mapping[str, object], name: str, *, mapped_by: str) -> object:

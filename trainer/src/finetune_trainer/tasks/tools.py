@@ -12,12 +12,16 @@ from finetune_trainer.tokenizers import Message, ToolCall
 _FIELDS: Final = ("tools", "functions")  # the second is OpenAI's older one
 
 
-def definitions(fields: Mapping[str, object]) -> Messages:
-    """A message of role `tools`, or nothing where the row defines none. Raises InvalidRow."""
-    name = next((name for name in _FIELDS if fields.get(name)), None)
-    if name is None:
+def definitions(fields: Mapping[str, object], *, written: str | None = None) -> Messages:
+    """A message of role `tools`, or nothing where the row defines none; `written` is the row's name of the field.
+
+    Raises InvalidRow.
+    """
+    found = next((name for name in _FIELDS if fields.get(name)), None)
+    if found is None:
         return ()
-    listed = _from_json(fields[name], name)
+    name = written or found
+    listed = _from_json(fields[found], name)
     if listed is None or listed == []:
         return ()
     if not isinstance(listed, list):

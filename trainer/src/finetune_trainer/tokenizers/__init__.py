@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from finetune_trainer.tokenizers.huggingface import HuggingFaceChatTokenizer, read_settings, template_source
 from finetune_trainer.tokenizers.protocol import (
@@ -15,15 +17,18 @@ from finetune_trainer.tokenizers.protocol import (
     TokenizerRefused,
     ToolCall,
 )
+from finetune_trainer.tokenizers.proven import Proven
 
 __all__ = [
     "FILE_NAMES",
+    "LIBRARIES",
     "ChatTokenizer",
     "Encoded",
     "EncodingMismatch",
     "HuggingFaceChatTokenizer",
     "Message",
     "NotEncodable",
+    "Proven",
     "TokenizerContradicts",
     "TokenizerRefused",
     "ToolCall",
@@ -39,6 +44,12 @@ FILE_NAMES = (
     "chat_template.jinja",
 )
 """Globs of the files in a model's folder that make up its tokenizer."""
+
+
+LIBRARIES: Final = {
+    name: version(name) for name in ("jinja2", "mistral-common", "sentencepiece", "tiktoken", "tokenizers")
+}
+"""Versions of what makes ids of texts."""
 
 
 def load(folder: Path) -> ChatTokenizer:
