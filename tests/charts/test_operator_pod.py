@@ -70,6 +70,7 @@ def test_every_value_arrives_at_the_operator(helm: Helm) -> None:
             "progressSeconds": 0.5,
             "gpuResource": "amd.com/gpu",
             "shm": "16Gi",
+            "hubEndpoint": "https://hub.example",
             "graceSeconds": 86400,
             "prepare": {"cpu": 4, "memory": "1.5Gi", "scratch": "1Ti"},
             "train": {"cpu": "1500m", "memory": "64Gi", "scratch": "500Gi"},
@@ -93,6 +94,7 @@ def test_every_value_arrives_at_the_operator(helm: Helm) -> None:
         kueue=True,
         network_policy=False,
         egress=(Destination("169.254.169.254/32", 80), Destination("10.0.0.0/8", 5353)),
+        hub_endpoint="https://hub.example",
     )
 
 

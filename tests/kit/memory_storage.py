@@ -20,6 +20,9 @@ class MemoryStorage:
     objects: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     version: int = 0
 
+    def pinned(self, uri: str) -> str:
+        return uri
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         found = sorted(uri for uri in self.objects if uri.startswith(prefix))
         return iter([stored for uri in found if (stored := self.stat(uri))])
@@ -75,6 +78,9 @@ class WatchedStorage:
     before: Callable[[int], None] = lambda _: None
     after: Callable[[int], None] = lambda _: None
     changes: int = 0
+
+    def pinned(self, uri: str) -> str:
+        return self.inner.pinned(uri)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         return self.inner.list(prefix)

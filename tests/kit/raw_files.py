@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -63,3 +66,39 @@ def arrow(batches: Iterable[pa.RecordBatch], *, file: bool = False, compression:
         for batch in batches:
             writer.write_batch(batch)
     return sink.getvalue()
+
+
+def in_every_format(columns: Mapping[str, list[str]]) -> dict[str, bytes]:
+    """The rows of these columns in a file of each format, encoding and packing, by its name."""
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    table = pa.table(dict(columns))
+    return {
+        "x.jsonl": lines.encode(),
+        "x.NDJSON.GZ": gzip.compress(lines.encode()),
+        "utf-16.jsonl": lines.encode("utf-16"),
+        "bom.jsonl": lines.encode("utf-8-sig"),
+        "cp1252.jsonl": lines.encode("cp1252"),
+        "array.json": json.dumps(rows, indent=2).encode(),
+        "lines.json.zst": zstd(lines.encode()),
+        "comma.csv": delimited(columns, ",").encode(),
+        "semicolon.csv": delimited(columns, ";").encode("cp1252"),
+        "x.tsv.gz": gzip.compress(delimited(columns, "\t").encode()),
+        "x.parquet": parquet(columns, row_group_size=7),
+        "x.parquet.zst": zstd(parquet(columns)),
+        "stream.arrow": arrow(table.to_batches(max_chunksize=9)),
+        "file.arrow": arrow(table.to_batches(), file=True, compression="lz4"),
+    }
+
+
+def delimited(columns: Mapping[str, list[str]], delimiter: str) -> str:
+    """A table with a header."""
+    sink = io.StringIO()
+    csv.writer(sink, delimiter=delimiter).writerows([columns, *zip(*columns.values(), strict=True)])
+    return sink.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    """Packed, as one frame."""
+    packed: bytes = pa.Codec("zstd").compress(content, asbytes=True)
+    return packed

@@ -288,6 +288,23 @@ GOOD_URIS = (
     "file://~/models/triage",
     "file:///home/josé/Meine Daten/v1.0",
 )
+BAD_HUB_URIS = (
+    "hf://mistralai/Mistral-7B-v0.3",
+    "hf://datasets/owner/name",
+    "hf://datasets/name/a.jsonl",
+    "hf://datasets/owner/name@/a.jsonl",
+    "hf://datasets/owner/name@a/../b.jsonl",
+    "hf://datasets/owner/name/a%2eb.jsonl",
+    "hf://datasets/own er/name/a.jsonl",
+    "hf://spaces/owner/name/a.jsonl",
+)
+HUB_URIS = (
+    "hf://datasets/Owner/name_1.0/train.jsonl",
+    "hf://datasets/owner/name@v1.0/data/**/*.parquet",
+    "hf://datasets/owner/name@0123456789abcdef0123456789abcdef01234567/*",
+    "hf://datasets/owner/name@refs/convert/parquet/default/train/0000.parquet",
+    "hf://datasets/owner/name@refs/pr/7/a=b/@c.csv",
+)
 GLOBS = ("s3://models/*.jsonl", "s3://models/**/part-*", "s3://models/*", "file:///data/*.jsonl")
 
 BAD = (
@@ -297,7 +314,8 @@ BAD = (
     *_CHOICES,
     *_RULES,
     *_STRINGS,
-    *(Case(f"output {uri!a}", {"output": {"uri": uri}}, "spec.output.uri") for uri in (*BAD_URIS, *GLOBS)),
+    *(Case(f"output {uri!a}", {"output": {"uri": uri}}, "spec.output.uri") for uri in (*BAD_URIS, *GLOBS, *HUB_URIS)),
+    *(Case(f"source {uri!a}", _sources(uri), "spec.data.sources[0].uri") for uri in BAD_HUB_URIS),
     Case("a glob for a model", {"model": {"uri": "s3://models/*"}}, "spec.model.uri"),
     Case("a bucket for a source", _sources("s3://raw"), "spec.data.sources[0].uri"),
     Case("the second source", _sources("s3://raw/a", "s3://raw/../b"), "spec.data.sources[1].uri"),
@@ -307,7 +325,7 @@ GOOD = (
     Case("a name of 40 characters", {}, name="a" + "-" * 38 + "0"),
     Case("a name of one character", {}, name="a"),
     *(Case(f"output {uri!a}", {"output": {"uri": uri}}) for uri in GOOD_URIS),
-    *(Case(f"source {uri!a}", _sources(uri)) for uri in GLOBS),
+    *(Case(f"source {uri!a}", _sources(uri)) for uri in (*GLOBS, *HUB_URIS)),
     Case("a member of its own type", {"task": {"instruction": {"messagesField": "chat"}}}),
     Case("a completion task", {"task": {"type": "Completion", "completion": {"textField": "body"}}}),
     Case("a completion task without member", {"task": {"type": "Completion"}}),

@@ -17,6 +17,11 @@ LOCAL = "file:///home/me/x"
     [
         ({"model": {"uri": LOCAL}}, "spec.model.uri"),
         ({"data": {"sources": [{"uri": "s3://raw/a"}, {"uri": LOCAL}]}}, "spec.data.sources[1].uri"),
+        (
+            {"data": {"decontamination": {"benchmarks": [{"uri": LOCAL}]}}},
+            "spec.data.decontamination.benchmarks[0].uri",
+        ),
+        ({"data": {"split": {"previousUri": LOCAL}}}, "spec.data.split.previousUri"),
         ({"data": {"cacheUri": LOCAL}}, "spec.data.cacheUri"),
         ({"output": {"uri": LOCAL}}, "spec.output.uri"),
     ],
@@ -31,5 +36,6 @@ def test_the_field_is_named(spec: dict[str, Any], field: str) -> None:
     )
 
 
-def test_s3_is_for_everybody() -> None:
-    assert local_uri(make_job().spec) is None
+@pytest.mark.parametrize("uri", ["s3://raw/*.jsonl", "hf://datasets/owner/name/*.jsonl"])
+def test_s3_and_the_hub_are_for_everybody(uri: str) -> None:
+    assert local_uri(make_job(data={"sources": [{"uri": uri}]}).spec) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -255,6 +256,26 @@ def test_preparation_is_a_job_of_one_pod_and_what_it_needs() -> None:
     config_map, _, job = render(a_preparing_job(), SETTINGS)
     assert config_map["metadata"] == metadata("prepare")
     assert job == PREPARE_JOB
+
+
+def test_preparation_asks_the_hub_only_where_a_source_lies_there() -> None:
+    sources = {"sources": [{"uri": "hf://datasets/owner/name/*.jsonl"}]}
+    settings = replace(SETTINGS, hub_endpoint="https://hub.example")
+
+    def env(job: FineTuneJob) -> dict[str, Any]:
+        (container,) = render(job, settings)[-1]["spec"]["template"]["spec"]["containers"]
+        return {entry.pop("name"): entry for entry in container["env"]}
+
+    plain = env(a_preparing_job(storage={"secretName": "s3"}))
+    assert env(a_preparing_job(data=sources, storage={"secretName": "s3"})) == plain | {
+        "HF_HUB_OFFLINE": {"value": "0"},
+        "HF_ENDPOINT": {"value": "https://hub.example"},
+        "HF_TOKEN": {"valueFrom": {"secretKeyRef": {"name": "s3", "key": "hfToken", "optional": True}}},
+    }
+    assert "HF_TOKEN" not in env(a_preparing_job(data=sources))
+    training = env(a_fine_tune_job(data=sources, storage={"secretName": "s3"}))
+    assert training["HF_HUB_OFFLINE"] == {"value": "1"}
+    assert training.keys().isdisjoint({"HF_TOKEN", "HF_ENDPOINT"})
 
 
 def test_training_is_a_job_of_the_gang_and_what_it_needs() -> None:

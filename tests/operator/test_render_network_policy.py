@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -184,6 +185,36 @@ def test_who_reaches_whom(
 ) -> None:
     network = Network(policies=[policy(storage)], blocks_match_pods=blocks_match_pods)
     assert network.allows(source, destination, port) is allowed
+
+
+FROM_THE_HUB = {"data": {"sources": [{"uri": "s3://raw/a.jsonl"}, {"uri": "hf://datasets/owner/name/*.parquet"}]}}
+EXAMS_FROM_THE_HUB = {
+    "data": {
+        "sources": [{"uri": "s3://raw/a.jsonl"}],
+        "decontamination": {"benchmarks": [{"uri": "hf://datasets/owner/exam/*.jsonl"}]},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "stage", "hub_endpoint", "port", "allowed"),
+    [
+        (FROM_THE_HUB, Stage.PREPARE, None, 443, True),
+        (EXAMS_FROM_THE_HUB, Stage.PREPARE, None, 443, True),
+        (FROM_THE_HUB, Stage.TRAIN, None, 443, False),
+        ({}, Stage.PREPARE, None, 443, False),
+        (FROM_THE_HUB, Stage.PREPARE, "http://hub.example:8081", 8081, True),
+        (FROM_THE_HUB, Stage.PREPARE, "http://hub.example:8081", 443, True),  # where its large files are
+        ({}, Stage.PREPARE, "http://hub.example:8081", 8081, False),
+    ],
+)
+def test_the_hub_is_reached_by_preparation_where_something_lies_there(
+    spec: dict[str, Any], stage: Stage, hub_endpoint: str | None, port: int, allowed: bool
+) -> None:
+    settings = dataclasses.replace(SETTINGS, hub_endpoint=hub_endpoint)
+    job = a_fine_tune_job(prepared_status(an_attempt(stage=stage)), storage=EVERYWHERE_ON_9000, **spec)
+    (found,) = [child for child in render(job, settings) if child["kind"] == "NetworkPolicy"]
+    assert Network(policies=[found]).allows(RANK_0, STORE, port) is allowed
 
 
 def test_names_are_resolved_by_udp() -> None:

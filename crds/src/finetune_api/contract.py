@@ -109,6 +109,10 @@ SECRET_KEYS: Final = {
 }
 """Keys of `storage.secretName`, and the variable each becomes."""
 OPTIONAL_SECRET_KEYS: Final = frozenset({"sessionToken"})
+HUB_SECRET_KEYS: Final = {"hfToken": "HF_TOKEN"}
+"""The same for the Hugging Face Hub: optional, and for preparation only."""
+HUB_ENDPOINT: Final = "HF_ENDPOINT"
+"""Variable that holds the URL of another Hub; huggingface_hub reads it."""
 
 REASON_LOST_PEER: Final = "LostPeer"
 """Of the Failure of a rank that ended only because another one did."""

@@ -167,7 +167,7 @@ class Source(Model):
     """Raw rows. A name's end says the format: jsonl, ndjson, json, csv, tsv, parquet, arrow or txt; also gz or zst."""
 
     uri: InputUri
-    """One object or a glob of `*` and `**`: `s3://bucket/prefix/*.jsonl`; with `finetune run` also `file:///path`."""
+    """One object or a glob of `*` and `**`: `s3://…/*.jsonl`, `hf://datasets/…`; with `finetune run` also `file:///…`."""
     text_document: TextDocument | None = None
     """What of a .txt file is one row: the File, or each Paragraph between blank lines. Absent: File."""
     split: SourceSplit | None = None
@@ -510,10 +510,10 @@ class Output(Model):
 
 
 class Storage(Model):
-    """Access to S3."""
+    """Access to S3, and to datasets of the Hugging Face Hub that are not public."""
 
     secret_name: Name | None = None
-    """Secret with keys accessKeyId, secretAccessKey and optionally sessionToken; absent: the pods' own identity."""
+    """Secret with keys accessKeyId, secretAccessKey, maybe sessionToken and hfToken; absent: the pods' own identity."""
     endpoint: Endpoint | None = None
     """URL of an S3-compatible server; absent: AWS."""
     region: Region | None = None

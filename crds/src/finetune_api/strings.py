@@ -25,10 +25,19 @@ def _uri(*, wildcard: str, needs_key: bool) -> str:
     )
 
 
-_URI_MESSAGE: Final = (
-    "must be s3://bucket/prefix, or file:///path with `finetune run`, "
-    "without empty parts, '..', '%', '?', '#' or a slash at the end"
+def _input_uri() -> str:
+    # As the Hub names things, and no `%`: of the revisions with a slash only those that the Hub makes itself.
+    word = "[A-Za-z0-9_][A-Za-z0-9._-]*"
+    key = "[A-Za-z0-9_~@=+:,*-]"
+    dataset = rf"{word}/{word}(@(refs/convert/|refs/pr/)?{word})?"
+    return rf"{_uri(wildcard='*', needs_key=True)}|hf://datasets/{dataset}(/\.*{key}({key}|\.)*)+"
+
+
+_NO_URI: Final = "without empty parts, '..', '%', '?', '#' or a slash at the end"
+_INPUT_URI_MESSAGE: Final = (
+    f"must be s3://bucket/key, hf://datasets/owner/name[@revision]/path, or file:///path with `finetune run`, {_NO_URI}"
 )
+_OUTPUT_URI_MESSAGE: Final = f"must be s3://bucket/prefix, or file:///path with `finetune run`, {_NO_URI}, nor a '*'"
 _NAME_MESSAGE: Final = "must be the name of an object: lower-case letters, digits, '-' and '.'"
 
 JobName = Annotated[
@@ -80,11 +89,9 @@ Bytes = Annotated[
     StringConstraints(max_length=16),
     matching(r"[1-9][0-9]*(\.[0-9]{1,3})?(M|G|T|Ki|Mi|Gi|Ti)", "must be a size with its unit, such as 64Gi"),
 ]
-InputUri = Annotated[
-    str, StringConstraints(max_length=1024), matching(_uri(wildcard="*", needs_key=True), _URI_MESSAGE)
-]
+InputUri = Annotated[str, StringConstraints(max_length=1024), matching(_input_uri(), _INPUT_URI_MESSAGE)]
 OutputUri = Annotated[
-    str, StringConstraints(max_length=300), matching(_uri(wildcard="", needs_key=False), f"{_URI_MESSAGE}, nor a '*'")
+    str, StringConstraints(max_length=300), matching(_uri(wildcard="", needs_key=False), _OUTPUT_URI_MESSAGE)
 ]
 """Shorter than an S3 key may be (1,024 bytes), for keys are made below it, and four such places fit a Result."""
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"

@@ -70,6 +70,8 @@ class Settings:
 
     169.254.169.254/32:80 is the instance metadata of most clouds: closed, for it hands out the node's credentials.
     """
+    hub_endpoint: str | None = None
+    """URL of a Hugging Face Hub to read hf:// from, such as a mirror; None: huggingface.co."""
     local_files: bool = False
     """Whether file:// means the same on every pod: only on one machine without a cluster."""
 
@@ -151,6 +153,12 @@ def _flag(raw: str) -> bool:
     return raw == "true"
 
 
+def _hub_endpoint(raw: str) -> str | None:
+    if raw and not re.fullmatch(r"https?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/\S+)?", raw):
+        raise ValueError("a URL such as https://hub.example.com")
+    return raw.rstrip("/") or None
+
+
 def _progress_url(raw: str) -> str:
     complaint = "a URL that may hold {ip} and {port}, such as http://{ip}:{port}/progress"
     try:
@@ -203,4 +211,5 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "kueue": _flag,
     "network_policy": _flag,
     "egress": _egress,
+    "hub_endpoint": _hub_endpoint,
 }

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from corpora import prepare_snapshot
 from finetune_api.result import Prepared
 from finetune_trainer.prepare import prepare
 from finetune_trainer.storage import open_storage
-from raw_files import arrow, parquet
+from raw_files import in_every_format, parquet
 from tiny_models import tiny_model
 
 PAIRS = [(f"Où est le n° {number} ?\nDis-le.", f"Là-bas, à {number} m.") for number in range(60)]
@@ -25,31 +21,12 @@ LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
 COLUMNS = {name: [row[name] for row in ROWS] for name in ("prompt", "completion")}
 
 
-def table(delimiter: str) -> str:
-    sink = io.StringIO()
-    csv.writer(sink, delimiter=delimiter).writerows([("prompt", "completion"), *PAIRS])
-    return sink.getvalue()
-
-
 def lines(shape: Any) -> bytes:
     return "".join(json.dumps(shape(*pair), ensure_ascii=False) + "\n" for pair in PAIRS).encode()
 
 
 FILES: dict[str, bytes] = {
-    "x.jsonl": LINES.encode(),
-    "x.NDJSON.GZ": gzip.compress(LINES.encode()),
-    "utf-16.jsonl": LINES.encode("utf-16"),
-    "bom.jsonl": LINES.encode("utf-8-sig"),
-    "cp1252.jsonl": LINES.encode("cp1252"),
-    "array.json": json.dumps(ROWS, indent=2).encode(),
-    "lines.json.zst": bytes(pa.Codec("zstd").compress(LINES.encode(), asbytes=True)),
-    "comma.csv": table(",").encode(),
-    "semicolon.csv": table(";").encode("cp1252"),
-    "x.tsv.gz": gzip.compress(table("\t").encode()),
-    "x.parquet": parquet(COLUMNS, row_group_size=7),
-    "x.parquet.zst": bytes(pa.Codec("zstd").compress(parquet(COLUMNS), asbytes=True)),
-    "stream.arrow": arrow(pa.table(COLUMNS).to_batches(max_chunksize=9)),
-    "file.arrow": arrow(pa.table(COLUMNS).to_batches(), file=True, compression="lz4"),
+    **in_every_format(COLUMNS),
     "messages.parquet": parquet(
         {"messages": [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in PAIRS]}
     ),

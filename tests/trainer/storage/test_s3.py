@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from fault_proxy import Fault, FaultProxy, fault_proxy
 from finetune_trainer.storage import AccessDenied, KeysRefused, NotFound, PreconditionFailed, StoreUnavailable
+from finetune_trainer.storage.calls import Patience
 from finetune_trainer.storage.s3 import S3Storage, connect
-from finetune_trainer.storage.s3_calls import Patience
 from s3server import S3Server
 
 pytestmark = pytest.mark.tier("s3")

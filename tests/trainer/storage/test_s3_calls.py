@@ -8,7 +8,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import SSLError
 
 from finetune_trainer.storage import StorageError, StoreUnavailable
-from finetune_trainer.storage.s3_calls import Calls, Patience
+from finetune_trainer.storage.calls import Calls, Patience
+from finetune_trainer.storage.s3_calls import judge
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_whatever_breaks_on_the_way_is_tried_again(broken: Exception) -> None:
             raise error
         return "answer"
 
-    assert Calls("https://store", Patience(sleep=lambda _: None)).run("s3://bucket/a", request) == "answer"
+    assert Calls("https://store", judge, Patience(sleep=lambda _: None)).run("s3://bucket/a", request) == "answer"
 
 
 @pytest.mark.parametrize(
@@ -49,5 +50,5 @@ def test_what_the_store_will_never_do_is_asked_for_once(
         raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
 
     with pytest.raises(StorageError, match=code) as refused:
-        Calls("https://store", patience).run("s3://bucket/a", request)
+        Calls("https://store", judge, patience).run("s3://bucket/a", request)
     assert (type(refused.value), len(asked)) == (refusal, tries)

@@ -116,9 +116,14 @@ def _wrap(line: str, width: int) -> list[str]:
 
 
 def _pod_environ(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """A pod has a home of its own, so what AWS's tools look for in the caller's is named."""
-    aws = Path(environ.get("HOME", "~")).expanduser() / ".aws"
-    files = {"AWS_CONFIG_FILE": aws / "config", "AWS_SHARED_CREDENTIALS_FILE": aws / "credentials"}
+    """A pod has a home of its own, so what AWS's tools and the Hub's look for in the caller's is named."""
+    home = Path(environ.get("HOME", "~")).expanduser()
+    hub = Path(environ.get("HF_HOME", home / ".cache" / "huggingface"))
+    files = {
+        "AWS_CONFIG_FILE": home / ".aws" / "config",
+        "AWS_SHARED_CREDENTIALS_FILE": home / ".aws" / "credentials",
+        "HF_TOKEN_PATH": hub / "token",
+    }
     return {**{name: str(file) for name, file in files.items() if file.exists()}, **environ}
 
 

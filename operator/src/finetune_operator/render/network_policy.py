@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from finetune_api.contract import PORT_PROGRESS
 from finetune_api.job import FineTuneJob
-from finetune_api.spec import Storage
 from finetune_api.status import Attempt
 from finetune_operator.apply import Manifest
+from finetune_operator.render.hub import reads_hub
 from finetune_operator.render.names import metadata, pod_selector
 from finetune_operator.settings import Destination, Settings
 
@@ -61,23 +61,28 @@ def network_policy(job: FineTuneJob, attempt: Attempt, settings: Settings) -> Ma
                 {"to": peers},
                 # To anywhere: caches of names run on the node, under a link-local address.
                 {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]},
-                *_storage(job.spec.storage, job.metadata.namespace),
+                *_stores(job, attempt, settings),
                 *(_to(each) for each in settings.egress),
             ],
         },
     }
 
 
-def _storage(storage: Storage, namespace: str) -> list[dict[str, Any]]:
-    """Where the store is, and where keys for it come from when the job names none."""
+def _stores(job: FineTuneJob, attempt: Attempt, settings: Settings) -> list[dict[str, Any]]:
+    """Where the store is, where keys for it come from when the job names none, and the Hub if a source lies there."""
+    storage = job.spec.storage
     keyless = storage.secret_name is None
-    ports = {443} if keyless or storage.endpoint is None else set()
+    hub = reads_hub(job.spec, attempt)
+    # The Hub's own addresses lead to others, where its large files are.
+    ports = {443} if keyless or hub or storage.endpoint is None else set()
     rules = [_to(each) for each in _POD_IDENTITY] if keyless else []
-    if storage.endpoint is not None:
-        url = urlsplit(storage.endpoint)
+    for endpoint in (storage.endpoint, settings.hub_endpoint if hub else None):
+        if endpoint is None:
+            continue
+        url = urlsplit(endpoint)
         host, port = url.hostname or "", url.port or _PORTS[url.scheme]
         address = _address(host)
-        if address is None and (served_in := _namespace_of(host, namespace)) is not None:
+        if address is None and (served_in := _namespace_of(host, job.metadata.namespace)) is not None:
             rules.append({"to": [{"namespaceSelector": {"matchLabels": _name_of(served_in)}}]})
         elif address is None:
             ports.add(port)

@@ -49,6 +49,8 @@ class Extras:
     tolerations: Sequence[dict[str, Any]] = ()
     spec: dict[str, Any] = field(default_factory=dict)
     """Further fields of the pod's spec."""
+    reads_hub: bool = False
+    """Whether the Hugging Face Hub may be asked."""
 
 
 def pod_template(
@@ -98,7 +100,7 @@ def _container(
         "name": CONTAINER,
         "image": job.spec.workers.image or settings.trainer_image,
         "command": ["python", "-m", "finetune_trainer", attempt.stage.lower()],
-        "env": [*_environment(), *_storage_environment(job.spec.storage), *extras.env],
+        "env": [*_environment(offline=not extras.reads_hub), *_storage_environment(job.spec.storage), *extras.env],
         "ports": [{"name": PORT_NAME_PROGRESS, "containerPort": PORT_PROGRESS, "protocol": "TCP"}, *extras.ports],
         # No CPU limit: throttling one rank slows them all.
         "resources": {"requests": requests, "limits": {"memory": resources.memory, **extras.limits}},
@@ -135,7 +137,7 @@ def variable(name: str, value: str) -> dict[str, Any]:
     return {"name": str(name), "value": value}
 
 
-def _environment() -> list[dict[str, Any]]:
+def _environment(*, offline: bool) -> list[dict[str, Any]]:
     return [
         variable(Env.SNAPSHOT, f"{MOUNT_SNAPSHOT}/{SNAPSHOT_FILE}"),
         variable(Env.SCRATCH, MOUNT_SCRATCH),
@@ -146,7 +148,7 @@ def _environment() -> list[dict[str, Any]]:
         variable("HOME", MOUNT_SCRATCH),
         variable("TMPDIR", _MOUNT_TMP),
         # Whatever is loaded was resolved and verified by prepare; nothing is fetched behind its back.
-        variable("HF_HUB_OFFLINE", "1"),
+        variable("HF_HUB_OFFLINE", "1" if offline else "0"),
         variable("PYTHONUNBUFFERED", "1"),
     ]
 
@@ -160,8 +162,12 @@ def _storage_environment(storage: Storage) -> list[dict[str, Any]]:
     if storage.secret_name is not None:
         # Key by key: envFrom would let a Secret set any variable, PYTHONPATH among them.
         for key, name in SECRET_KEYS.items():
-            reference: dict[str, Any] = {"name": storage.secret_name, "key": key}
-            if key in OPTIONAL_SECRET_KEYS:
-                reference["optional"] = True
-            env.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
+            env.append(secret_variable(name, storage.secret_name, key, optional=key in OPTIONAL_SECRET_KEYS))
     return env
+
+
+def secret_variable(name: str, secret_name: str, key: str, *, optional: bool) -> dict[str, Any]:
+    reference: dict[str, Any] = {"name": secret_name, "key": key}
+    if optional:
+        reference["optional"] = True
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}

@@ -5,19 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 
-import pyarrow as pa
 import pytest
 
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.read import RawRow
 from finetune_trainer.prepare.read.compression import BLOCK_BYTES, MAX_RATIO, UNSUSPECTED_BYTES
-from raw_files import rows_of
-
-
-def zstd(content: bytes) -> bytes:
-    packed: bytes = pa.Codec("zstd").compress(content, asbytes=True)
-    return packed
-
+from raw_files import rows_of, zstd
 
 PACKERS = {"gz": gzip.compress, "zst": zstd}
 

@@ -1,4 +1,4 @@
-"""Objects in S3 or in a folder, behind one protocol: which backend serves a uri."""
+"""Objects in S3, in a folder or in datasets of the Hugging Face Hub: which backend serves a uri."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from finetune_trainer.storage.objects import (
     KeysRefused,
     NotFound,
     PreconditionFailed,
+    ReadableStorage,
     Storage,
     StorageError,
     StoredObject,
@@ -33,7 +34,8 @@ __all__ = [
 
 
 def open_storage(*, endpoint: str | None = None, region: str | None = None) -> Storage:
-    """Storage for every uri; keys of S3 come from the environment, as with any AWS SDK. Connects with the first use.
+    """Storage for every uri; keys of S3 come from the environment, as with any AWS SDK, and so do the Hub's token and
+    endpoint (HF_TOKEN, HF_ENDPOINT). Connects with the first use.
 
     Args:
         endpoint: URL of an S3-compatible server; None: AWS.
@@ -59,6 +61,15 @@ class _Router:
 
         return S3Storage(connect(endpoint=self._endpoint, region=self._region), endpoint=self._endpoint)
 
+    @cached_property
+    def _hub(self) -> ReadableStorage:
+        from finetune_trainer.storage.hub import HubStorage  # which few need, and takes a second
+
+        return HubStorage()
+
+    def _source(self, uri: str) -> ReadableStorage:
+        return self._hub if uri.startswith("hf://") else self._backend(uri)
+
     def _backend(self, uri: str) -> Storage:
         if uri.startswith("s3://"):
             return self._s3
@@ -66,17 +77,20 @@ class _Router:
             return self._files
         raise StorageError(f"{uri}: not a storage uri; use s3://bucket/key or file:///path")
 
+    def pinned(self, uri: str) -> str:
+        return self._source(uri).pinned(uri)
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        return self._backend(prefix).list(prefix)
+        return self._source(prefix).list(prefix)
 
     def stat(self, uri: str) -> StoredObject | None:
-        return self._backend(uri).stat(uri)
+        return self._source(uri).stat(uri)
 
     def open(self, uri: str) -> BinaryIO:
-        return self._backend(uri).open(uri)
+        return self._source(uri).open(uri)
 
     def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
-        return self._backend(uri).read(uri, start, length)
+        return self._source(uri).read(uri, start, length)
 
     def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> StoredObject:
         return self._backend(uri).write(uri, content, if_match=if_match, if_absent=if_absent)

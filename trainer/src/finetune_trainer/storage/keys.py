@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from finetune_api.contract import SECRET_KEYS
 from finetune_trainer.storage.objects import KeysRefused
 
 
-def check_keys(environ: Mapping[str, str]) -> None:
-    """Raises KeysRefused, which names the key and never shows it.
+def check_keys(environ: Mapping[str, str], keys: Mapping[str, str]) -> None:
+    """Raises KeysRefused, which names the key and never shows it. `keys` are a Secret's, and the variable of each.
 
     botocore would send such a key as a header, be refused by the HTTP library, and quote the key in its complaint.
     """
-    for key, name in SECRET_KEYS.items():
+    for key, name in keys.items():
         value = environ.get(name, "")
         if value != value.strip() or not (value.isascii() and value.isprintable()):
             raise KeysRefused(

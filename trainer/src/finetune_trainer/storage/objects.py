@@ -42,8 +42,15 @@ class StoreUnavailable(StorageError):
     """No usable answer within the time budget; the same request may succeed later."""
 
 
-class Storage(Protocol):
-    """Uris are `s3://bucket/key` or `file:///path`. Every method may raise AccessDenied or StoreUnavailable."""
+class ReadableStorage(Protocol):
+    """Where objects can be read. Every method may raise AccessDenied or StoreUnavailable.
+
+    Uris are `s3://bucket/key`, `file:///path`, or, where nothing is written, `hf://datasets/owner/name[@revision]/path`.
+    """
+
+    def pinned(self, uri: str) -> str:
+        """A uri, also with wildcards, by which the same content is named for ever, where the store keeps versions; else
+        `uri` itself. Raises NotFound."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Objects whose uri starts with `prefix`, sorted by uri."""
@@ -56,6 +63,10 @@ class Storage(Protocol):
 
     def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
         """Bytes and the etag they belong to. Raises NotFound."""
+
+
+class Storage(ReadableStorage, Protocol):
+    """Where objects can be written, and moved as files, too."""
 
     def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> StoredObject:
         """One small object, in one piece, with a checksum. Raises PreconditionFailed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,15 +13,17 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from finetune_api.contract import SECRET_KEYS
 from finetune_trainer.storage import checksums
+from finetune_trainer.storage.ahead import PART_BYTES, read_ahead
+from finetune_trainer.storage.calls import Calls, Patience
 from finetune_trainer.storage.keys import check_keys
 from finetune_trainer.storage.objects import NotFound, PreconditionFailed, StorageError, StoredObject
-from finetune_trainer.storage.s3_calls import Calls, Patience, status_of
+from finetune_trainer.storage.s3_calls import judge, status_of
 
 _THREADS = 8
 _MOST_PARTS = 9_000
 """S3 takes 10,000."""
-_READ_AHEAD = 8 << 20
 
 
 def connect(
@@ -37,7 +38,7 @@ def connect(
 
     Raises KeysRefused for keys that could not even be sent.
     """
-    check_keys(os.environ)
+    check_keys(os.environ, SECRET_KEYS)
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -65,10 +66,16 @@ class S3Storage:
         endpoint: str | None = None,
         patience: Patience | None = None,
         part_size: int = 32 << 20,
+        ahead_size: int = PART_BYTES,
     ) -> None:
+        """`part_size` is that of what is sent and downloaded, `ahead_size` that of what is streamed."""
         self._client = client
-        self._calls = Calls(endpoint or "AWS S3", patience or Patience())
+        self._calls = Calls(f"{endpoint or 'AWS S3'} (spec.storage.endpoint)", judge, patience or Patience())
         self._part_size = part_size
+        self._ahead_size = ahead_size
+
+    def pinned(self, uri: str) -> str:
+        return uri  # the etag says whether it is the same
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         bucket, key = _split(prefix)
@@ -93,7 +100,10 @@ class S3Storage:
             return None
 
     def open(self, uri: str) -> BinaryIO:
-        return io.BufferedReader(_Stream(self, _stored(uri, self._head(uri))), _READ_AHEAD)
+        stored = _stored(uri, self._head(uri))
+        return read_ahead(
+            stored.size, lambda start, stop: self.read_exactly(stored, start, stop), part_bytes=self._ahead_size
+        )
 
     def read(self, uri: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
         if length == 0:
@@ -270,33 +280,6 @@ class S3Storage:
     def _head(self, uri: str, **options: str) -> dict[str, Any]:
         head: dict[str, Any] = self._calls.run(uri, lambda: self._client.head_object(**_target(uri), **options))
         return head
-
-
-class _Stream(io.RawIOBase):
-    """An object from start to end; a broken connection costs one range, not the stream."""
-
-    def __init__(self, storage: S3Storage, stored: StoredObject) -> None:
-        self._storage = storage
-        self._stored = stored
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readall(self) -> bytes:
-        # The inherited one asks for 8 KiB at a time: a request each.
-        rest = bytearray()
-        while chunk := self.read(_READ_AHEAD):
-            rest += chunk
-        return bytes(rest)
-
-    def readinto(self, buffer: Any) -> int:
-        stop = min(self._position + len(buffer), self._stored.size)
-        if stop == self._position:
-            return 0
-        buffer[: stop - self._position] = self._storage.read_exactly(self._stored, self._position, stop)
-        num_read, self._position = stop - self._position, stop
-        return num_read
 
 
 def _split(uri: str) -> tuple[str, str]:

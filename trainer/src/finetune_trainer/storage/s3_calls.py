@@ -1,12 +1,6 @@
-"""Requests to S3: which refusals are final, in whose words, and how long the others are tried again."""
+"""What S3's answers mean: which are final, in whose words, and which may be another next time."""
 
 from __future__ import annotations
-
-import random
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -18,24 +12,13 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from finetune_trainer.storage.objects import (
-    AccessDenied,
-    KeysRefused,
-    NotFound,
-    PreconditionFailed,
-    StorageError,
-    StoreUnavailable,
-)
-
-T = TypeVar("T")
+from finetune_trainer.storage.calls import Trouble
+from finetune_trainer.storage.objects import AccessDenied, KeysRefused, NotFound, PreconditionFailed, StorageError
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchUpload"})
-_REFUSED = frozenset(
-    {"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "XAdminUserNotFound"}
-)
+_REFUSED = frozenset({"InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "XAdminUserNotFound"})
 """The last is versitygw's word for an unknown key, with status 404."""
 _EXPIRED = "ExpiredToken"
-"""Keys that are renewed by themselves are by the next request; those of a Secret are in the next attempt's pods."""
 _KEYS = "spec.storage.secretName (with finetune run: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "BadDigest"})
 """Codes below 500 after which the same request may succeed. BadDigest: the bytes were damaged on their way."""
@@ -43,66 +26,23 @@ _NOT_IMPLEMENTED = 501
 """Of all statuses from 500 up the one that stays: the store does not know conditional writes, or this checksum."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long a store may fail to answer. botocore's own retries end after 4 s of 503."""
-
-    seconds: float = 600
-    """For one request, of a store that has answered before."""
-    first_seconds: float = 30
-    """For the first answer: a wrong endpoint should be told within a minute."""
-    longest_pause: float = 20
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    jitter: Callable[[], float] = random.random
-    """In [0, 1): full jitter keeps the ranks of a gang from retrying in step."""
-
-
-class Calls:
-    """Runs requests against one endpoint; safe in threads."""
-
-    def __init__(self, endpoint: str, patience: Patience) -> None:
-        self._endpoint = endpoint
-        self._patience = patience
-        self._has_answered = False
-
-    def run(self, uri: str, request: Callable[[], T]) -> T:
-        """The answer to `request`, tried again while that can help and patience lasts.
-
-        Raises:
-            NotFound, AccessDenied, PreconditionFailed, StorageError: the store's final word.
-            StoreUnavailable: patience ended.
-        """
-        patience = self._patience
-        started = patience.clock()
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                answer = request()
-                self._has_answered = True
-                return answer
-            except ClientError as error:
-                self._has_answered = True
-                if _is_final(error):
-                    raise refusal(uri, error) from error
-                last: Exception = error
-            except (NoCredentialsError, PartialCredentialsError) as error:
-                raise KeysRefused(f"{uri}: there are no keys: set {_KEYS}") from error
-            except ParamValidationError as error:
-                raise StorageError(f"{uri}: {error}") from error
-            except (BotoCoreError, HTTPError, ResponseParserError, OSError) as error:
-                # The two in the middle come through botocore as they are: TLS that breaks within a body, and the
-                # page of a proxy in place of an answer.
-                last = error
-            pause = patience.jitter() * min(patience.longest_pause, 0.2 * 2**tries)
-            hopeful = self._has_answered and not (isinstance(last, ClientError) and code_of(last) == _EXPIRED)
-            limit = patience.seconds if hopeful else patience.first_seconds
-            if patience.clock() + pause - started > limit:
-                raise StoreUnavailable(
-                    f"{uri}: no usable answer from {self._endpoint} (spec.storage.endpoint) in {limit:.0f} s: {last}"
-                ) from last
-            patience.sleep(pause)
+def judge(uri: str, error: Exception) -> StorageError | Trouble | None:
+    """What a request that raised `error` came to."""
+    match error:
+        case ClientError():
+            if code_of(error) == _EXPIRED:
+                return Trouble.EXPIRED
+            return _refusal(uri, error) if _is_final(error) else Trouble.BUSY
+        case NoCredentialsError() | PartialCredentialsError():
+            return KeysRefused(f"{uri}: there are no keys: set {_KEYS}")
+        case ParamValidationError():
+            return StorageError(f"{uri}: {error}")
+        case BotoCoreError() | HTTPError() | ResponseParserError() | OSError():
+            # The two in the middle come through botocore as they are: TLS that breaks within a body, and the
+            # page of a proxy in place of an answer.
+            return Trouble.SILENT
+        case _:
+            return None
 
 
 def code_of(error: ClientError) -> str:
@@ -115,7 +55,7 @@ def status_of(error: ClientError) -> int:
     return int(error.response["ResponseMetadata"].get("HTTPStatusCode", 0))
 
 
-def refusal(uri: str, error: ClientError) -> StorageError:
+def _refusal(uri: str, error: ClientError) -> StorageError:
     """A final answer in the words of the protocol."""
     code, status = code_of(error), status_of(error)
     if code in _REFUSED:
@@ -133,4 +73,4 @@ def _is_final(error: ClientError) -> bool:
     status, code = status_of(error), code_of(error)
     if status == _NOT_IMPLEMENTED:
         return True
-    return 300 <= status < 500 and status not in (408, 429) and code not in _TRANSIENT and code != _EXPIRED
+    return 300 <= status < 500 and status not in (408, 429) and code not in _TRANSIENT

@@ -70,7 +70,8 @@ def find_objects(
 ) -> tuple[RawObject, ...]:
     """The objects that the sources name, each once, sorted by uri. Raises StageFailed naming the source at fault.
 
-    `within` is the field of the spec that lists these sources.
+    `within` is the field of the spec that lists these sources. The uris found are pinned: reading them later, or in
+    another process, gives the same content.
     """
     found: dict[str, RawObject] = {}
     for index, source in enumerate(sources):
@@ -110,6 +111,7 @@ def format_of(uri: str) -> tuple[Format, Compression | None] | None:
 
 
 def _matching(storage: Storage, uri: str) -> list[StoredObject]:
+    uri = storage.pinned(uri)
     if "*" not in uri:
         stored = storage.stat(uri)
         return [] if stored is None else [stored]
