@@ -51,7 +51,7 @@ def _blocks(content: bytes, total: int, *, start: bytes = b"", end: bytes = b"")
 
 def _json_array() -> Iterable[bytes]:
     row = b'{"text": "' + b"x" * (8 * MIB) + b'"}'
-    return chain([b"[", row], repeat(b"," + row, GIB // len(row) - 1), [b"]"])
+    return chain([b"[", row], repeat(b"," + row, 63), [b"]"])
 
 
 def _repeated_texts() -> Iterable[bytes]:
@@ -64,13 +64,14 @@ def _repeated_texts() -> Iterable[bytes]:
     return [sink.getvalue()]
 
 
+_BLANK = b" " * (MIB - 1) + b"\n"
 FILES = (
-    Hostile("a gzip bomb", "x.jsonl.gz", _blocks(gzip.compress(b"\n" * MIB), 8 * MIB), "become more than 6"),
-    Hostile("a zstd bomb", "x.csv.zst", _blocks(zstd(b"a,b\n" * (MIB // 4)), 8 * MIB), "become more than 6"),
+    Hostile("a gzip bomb", "x.jsonl.gz", _blocks(gzip.compress(_BLANK), 8 * MIB), "become more than 6"),
+    Hostile("a zstd bomb", "x.csv.zst", _blocks(zstd(_BLANK), 8 * MIB), "become more than 6"),
     Hostile("a bomb of Parquet", "x.parquet.gz", _blocks(gzip.compress(bytes(MIB)), 8 * MIB), "become more than 6"),
     Hostile("a line of a gigabyte", "x.jsonl", _blocks(b"x", GIB), "0 rows, 1 bad: longer than 16 MiB"),
     Hostile("a header of a gigabyte", "x.csv", _blocks(b"x,", GIB), "the header is longer than 16 MiB"),
-    Hostile("a quote that never ends", "x.csv", _blocks(b"x\n", GIB, start=b'a,b\n1,"'), "is not closed within 16 MiB"),
+    Hostile("a quote that never ends", "x.csv", _blocks(b"x\n", GIB, start=b'a,b\n1,"'), "not closed within 16 MiB"),
     Hostile("a document of a gigabyte", "x.txt", _blocks(b"x", GIB), "0 rows, 1 bad: longer than 16 MiB"),
     Hostile(
         "a paragraph of a gigabyte",
@@ -80,7 +81,7 @@ FILES = (
         TextDocument.PARAGRAPH,
     ),
     Hostile("a string of a gigabyte", "x.json", _blocks(b"x", GIB, start=b'[{"a": "'), "or longer than 16 MiB"),
-    Hostile("an array of a gigabyte", "x.json", _json_array, "127 rows, 0 bad"),
+    Hostile("an array of half a gigabyte", "x.json", _json_array, "64 rows, 0 bad"),
     Hostile("a gigabyte of depth", "x.json", _blocks(b"[", GIB), "maximum recursion depth exceeded"),
     Hostile("a deep line", "x.jsonl", _blocks(b"[", 15 * MIB, end=b"\n{}"), "1 rows, 1 bad: more than 64 levels deep"),
     Hostile(
@@ -90,22 +91,21 @@ FILES = (
         "0 rows, 1 bad: more than 100000 members",
     ),
     Hostile(
-        "a value of millions of members",
-        "x.json",
-        _blocks(b"{},", 15 * MIB, start=b'[{"a": [', end=b"{}]}]"),
-        "more than 100000 members",
-    ),
-    Hostile(
         "a value of ten million members",
         "x.json",
         _blocks(b"{},", 30 * MIB, start=b'[{"a": [', end=b"{}]}]"),
-        "more than 100000 members",
+        "damaged at line 1: what begins there has more than 100000 members",
     ),
+    Hostile(
+        "a text of millions of commas", "x.jsonl", _blocks(b",", 15 * MIB, start=b'{"a": "', end=b'"}'), "1 rows, 0"
+    ),
+    Hostile("such a text in JSON", "x.json", _blocks(b",", 15 * MIB, start=b'[{"a": "', end=b'"}]'), "1 rows, 0"),
+    Hostile("such a text in CSV", "x.csv", _blocks(b",", 15 * MIB, start=b'a,b\n1,"', end=b'"'), "1 rows, 0"),
     Hostile(
         "a row of millions of columns",
         "x.csv",
         _blocks(b"ab,", 15 * MIB, start=b"a,b\n"),
-        "0 rows, 1 bad: 5592401 columns where the header has 2",
+        "0 rows, 1 bad: more than 100000 columns",
     ),
     Hostile("a text that is repeated for ever", "x.parquet", _repeated_texts, "400 rows, 0 bad"),
 )
@@ -133,11 +133,10 @@ class _Stream(io.RawIOBase):
 
 def _end_of(file: Hostile, scratch: Path) -> str:
     stream: BinaryIO = io.BufferedReader(_Stream(file.blocks()), MIB)
+    raw = raw_object(file.name, text_document=file.text_document)
     rows, bad = 0, []
     try:
-        for row in read_rows(
-            stream, raw_object(file.name, text_document=file.text_document), scratch=scratch, notes=Notes()
-        ):
+        for row in read_rows(stream, raw, scratch=scratch, notes=Notes()):
             if isinstance(row, BadLine):
                 bad.append(row.reason)
             rows += not isinstance(row, BadLine)
@@ -162,11 +161,12 @@ def _measured(folder: Path) -> Iterator[dict[str, object]]:
                 end = _end_of(file, folder)
             except MemoryError:
                 end = "MemoryError"
-            answer = {"about": file.about, "end": end, "grown_by": _status("VmHWM") - before}
-            os.write(into, json.dumps(answer).encode())
+            os.write(
+                into, json.dumps({"about": file.about, "end": end, "grown_by": _status("VmHWM") - before}).encode()
+            )
             os._exit(0)
         os.close(into)
-        with open(out, "rb") as answer_of_child:
+        with os.fdopen(out, "rb") as answer_of_child:
             content = answer_of_child.read()
         _, status = os.waitpid(child, 0)
         yield json.loads(content) if content else {"about": file.about, "end": f"died: {status}", "grown_by": 0}

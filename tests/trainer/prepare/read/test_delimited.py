@@ -63,6 +63,14 @@ def test_the_header_says_what_stands_between_columns(content: bytes, row: dict[s
         (b'"1\n2\n3"x,4', [BadLine(line, "',' expected after '\"'") for line in (3, 4, 5)]),
         (b"\xff,2", [BadLine(3, "not UTF-8")]),
         (b"x" * (MAX_ROW_BYTES + 1), [BadLine(3, "longer than 16 MiB")]),
+        (b"," * 100_000, [BadLine(3, "more than 100000 columns")]),
+        (
+            (b'"\n"' + b"," * 1100) * 99 + b'"',
+            [
+                *(BadLine(line, "more than 100000 columns") for line in range(3, 95)),
+                *(BadLine(line, "1 columns where the header has 2") for line in range(95, 103)),
+            ],
+        ),
     ],
 )
 def test_a_bad_row_costs_its_lines_only(line: bytes, bad: list[BadLine]) -> None:
@@ -83,7 +91,7 @@ def test_a_bad_row_costs_its_lines_only(line: bytes, bad: list[BadLine]) -> None
         ),
         (b"a,b,a\n1,2,3\n", "at line 1: the header names column 1 twice"),
         (b'"a"b,c\n1,2\n', "at line 1: the header is no row"),
-        (b"a," * 100_001 + b"\n", "at line 1: the header has more than 100000 columns"),
+        (b"a," * 100_001 + b"\n", "at line 1: the header is no row: more than 100000 columns"),
         (b"a" * (MAX_ROW_BYTES + 1), "at line 1: the header is longer than 16 MiB"),
     ],
 )

@@ -5,16 +5,14 @@ from __future__ import annotations
 import datetime
 import decimal
 import io
-import resource
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.read import MAX_ROW_BYTES, BadLine, Notes, RawRow, read_rows
-from raw_files import parquet, raw_object, rows_of
+from finetune_trainer.prepare.read import MAX_ROW_BYTES, BadLine, RawRow
+from raw_files import parquet, rows_of
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -65,20 +63,6 @@ def test_a_row_that_is_too_long_or_no_text_is_rejected_alone() -> None:
 def test_a_row_of_many_members_is_rejected() -> None:
     rows = rows_of(parquet({"a": pa.array([[1], [0] * 101_000, None], pa.list_(pa.int64()))}), "x.parquet")
     assert [type(row) for row in rows] == [RawRow, BadLine, RawRow]
-
-
-def test_a_text_that_is_repeated_for_ever_is_held_once(tmp_path: Path) -> None:
-    """2 x 400 texts of a megabyte are 90 kB of Parquet, and 800 MB as plain columns."""
-    path = tmp_path / "x.parquet"
-    text = "x" * 1_000_000
-    turns = pa.array([[{"role": "user", "content": text}]] * 10, MESSAGES)
-    part = pa.table({"messages": turns, "text": [text] * 10})
-    pq.write_table(pa.concat_tables([part] * 40), path, row_group_size=400)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with path.open("rb") as file:
-        rows = read_rows(file, raw_object("x.parquet"), scratch=tmp_path, notes=Notes())
-        assert sum(isinstance(row, RawRow) for row in rows) == 400
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
 def test_a_page_that_unpacks_to_hundreds_of_its_size_is_refused_by_the_footer() -> None:

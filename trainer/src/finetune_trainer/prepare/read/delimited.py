@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -13,6 +14,9 @@ from finetune_trainer.prepare.read.lines import lines_of
 from finetune_trainer.prepare.read.rows import MAX_MEMBERS, MAX_ROW_BYTES, BadLine, RawRow, Unreadable
 
 _DELIMITERS: Final = (",", ";", "\t")
+_MANY: Final = 1000
+"""Delimiters of a line, from which on those within quotes are told apart."""
+_QUOTED: Final = re.compile(rb'"[^"]*+"')
 
 
 def rows_of_table(blocks: Iterator[bytes], notes: Notes, delimiter: str | None) -> Iterator[RawRow | BadLine]:
@@ -28,6 +32,7 @@ def rows_of_table(blocks: Iterator[bytes], notes: Notes, delimiter: str | None) 
     if head is None:
         return
     chosen = delimiter or max(_DELIMITERS, key=head.count)
+    feed.delimiter = chosen.encode()
     reader = csv.reader(feed, delimiter=chosen, strict=True)
     header: list[str] | None = None
     while True:
@@ -36,7 +41,7 @@ def rows_of_table(blocks: Iterator[bytes], notes: Notes, delimiter: str | None) 
             fields = next(reader)
         except StopIteration:
             return
-        except (csv.Error, _LineTooLong) as error:
+        except (csv.Error, _RowTooLarge) as error:
             if feed.ended:
                 raise Unreadable("a quote that opens in this row is never closed", line=feed.row_line) from error
             if header is None:
@@ -53,8 +58,6 @@ def rows_of_table(blocks: Iterator[bytes], notes: Notes, delimiter: str | None) 
 
 
 def _checked(header: list[str], line: int) -> list[str]:
-    if len(header) > MAX_MEMBERS:
-        raise Unreadable(f"the header has more than {MAX_MEMBERS} columns", line=line)
     twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
         raise Unreadable(f"the header names column {header.index(twice[0]) + 1} twice", line=line)
@@ -72,7 +75,7 @@ def _row(line: int, header: list[str], fields: list[str], notes: Notes) -> RawRo
     return RawRow(line, dict(zip(header, fields, strict=True)))
 
 
-class _LineTooLong(Exception):
+class _RowTooLarge(Exception):
     pass
 
 
@@ -83,6 +86,8 @@ class _Feed:
         self._lines = lines
         self._ahead: list[bytes | None] = []
         self._row_bytes = 0
+        self._row_delimiters = 0
+        self.delimiter = b","
         self.line = 0
         self.row_line = 0
         self.ended = False
@@ -99,7 +104,7 @@ class _Feed:
         return None
 
     def begin_row(self) -> None:
-        self._row_bytes = 0
+        self._row_bytes = self._row_delimiters = 0
         self.row_line = self.line + 1
 
     def __iter__(self) -> Iterator[str]:
@@ -113,9 +118,21 @@ class _Feed:
             raise
         self.line += 1
         if line is None:
-            raise _LineTooLong(f"longer than {MAX_ROW_BYTES >> 20} MiB")
+            raise _RowTooLarge(f"longer than {MAX_ROW_BYTES >> 20} MiB")
         self._row_bytes += len(line) + 1
         if self._row_bytes > MAX_ROW_BYTES + 1:
             reason = f"a quote that opens in this row is not closed within {MAX_ROW_BYTES >> 20} MiB"
             raise Unreadable(reason, line=self.row_line)
+        self._count(line)
         return line.decode("utf-8", "surrogateescape") + "\n"
+
+    def _count(self, line: bytes) -> None:
+        """Columns are counted before they are made: each takes fifty times its delimiter."""
+        if self.line > self.row_line:  # a row goes on only within a quoted field
+            line = b'"' + line if b'"' in line else b""
+        many = line.count(self.delimiter)
+        if many >= _MANY:
+            many = _QUOTED.sub(b"", line).partition(b'"')[0].count(self.delimiter)
+        self._row_delimiters += many
+        if self._row_delimiters >= MAX_MEMBERS:
+            raise _RowTooLarge(f"more than {MAX_MEMBERS} columns")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from finetune_trainer.prepare.read.compression import BLOCK_BYTES
 from finetune_trainer.prepare.read.encoding import Notes
 from finetune_trainer.prepare.read.json_lines import rows_of_lines
 from finetune_trainer.prepare.read.json_value import excess
@@ -75,8 +76,7 @@ class _Values:
     def _row(self, number: int) -> RawRow | BadLine:
         start = self._at
         value = self._value()
-        # Decoded from bytes that are no UTF-8, the text holds halves of surrogate pairs.
-        content = self._text[start : self._at].encode("utf-8", "surrogatepass")
+        content = self._held(start, self._at)
         if len(content) > MAX_ROW_BYTES:
             return BadLine(number, f"longer than {MAX_ROW_BYTES >> 20} MiB")
         if too_large := excess(content):
@@ -94,8 +94,12 @@ class _Values:
             except json.JSONDecodeError as error:
                 # Broken, or not whole yet: nobody can tell before there is more.
                 reason, offset = error.msg.removesuffix(" at"), error.pos - self._at
-                if len(self._text) - self._at > MAX_ROW_BYTES:
+                held = len(self._text) - self._at
+                if held > MAX_ROW_BYTES:
                     raise self._broken(f"{reason}, or longer than {MAX_ROW_BYTES >> 20} MiB", error.pos) from error
+                # Where a value ends is known when it is parsed, and then there would be millions of members.
+                if held >= BLOCK_BYTES and (too_large := excess(self._held(self._at, len(self._text)))):
+                    raise Unreadable(f"what begins there has {too_large}", line=self._where(self._at)[0]) from error
                 if not self._more():
                     raise self._broken(reason, self._at + offset) from error
             except (ValueError, RecursionError) as error:
@@ -104,6 +108,10 @@ class _Values:
                 if end < len(self._text) or not self._more():
                     self._at = end
                     return value
+
+    def _held(self, start: int, stop: int) -> bytes:
+        # Decoded from bytes that are no UTF-8, the text holds halves of surrogate pairs.
+        return self._text[start:stop].encode("utf-8", "surrogatepass")
 
     def _peek(self) -> str:
         """The next character that is no blank; empty at the end. Forgets what lies before it."""
