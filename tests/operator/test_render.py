@@ -264,17 +264,17 @@ def test_preparation_asks_the_hub_only_where_a_source_lies_there() -> None:
 
     def env(job: FineTuneJob) -> dict[str, Any]:
         (container,) = render(job, settings)[-1]["spec"]["template"]["spec"]["containers"]
-        return {entry.pop("name"): entry for entry in container["env"]}
+        return {entry["name"]: {**entry, "name": ""} for entry in container["env"]}
 
     plain = env(a_preparing_job(storage={"secretName": "s3"}))
     assert env(a_preparing_job(data=sources, storage={"secretName": "s3"})) == plain | {
-        "HF_HUB_OFFLINE": {"value": "0"},
-        "HF_ENDPOINT": {"value": "https://hub.example"},
-        "HF_TOKEN": {"valueFrom": {"secretKeyRef": {"name": "s3", "key": "hfToken", "optional": True}}},
+        "HF_HUB_OFFLINE": {"name": "", "value": "0"},
+        "HF_ENDPOINT": {"name": "", "value": "https://hub.example"},
+        "HF_TOKEN": {"name": "", "valueFrom": {"secretKeyRef": {"name": "s3", "key": "hfToken", "optional": True}}},
     }
     assert "HF_TOKEN" not in env(a_preparing_job(data=sources))
     training = env(a_fine_tune_job(data=sources, storage={"secretName": "s3"}))
-    assert training["HF_HUB_OFFLINE"] == {"value": "1"}
+    assert training["HF_HUB_OFFLINE"] == {"name": "", "value": "1"}
     assert training.keys().isdisjoint({"HF_TOKEN", "HF_ENDPOINT"})
 
 

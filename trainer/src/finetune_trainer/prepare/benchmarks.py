@@ -15,7 +15,7 @@ FIELD = "spec.data.decontamination.benchmarks"
 def benchmark_texts(storage: Storage, objects: Sequence[RawObject], scratch: Path) -> Iterator[str]:
     """All strings of each row that can be read, in one. `scratch` is a local folder."""
     for raw in objects:
-        with blame(FIELD), storage.open(raw.uri) as stream:
+        with blame(raw.field), storage.open(raw.uri) as stream:
             for row in read_rows(stream, raw, scratch=scratch, notes=Notes()):
                 if isinstance(row, RawRow):
                     yield "\n".join(_strings(row.fields))

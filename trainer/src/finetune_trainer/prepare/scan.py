@@ -224,7 +224,7 @@ class Scan:
         tally = Tally()
         with Ledger(folder, self.sources) as ledger:
             try:
-                with blame("spec.data.sources"), self.storage.open(stored.uri) as stream:
+                with blame(raw.field), self.storage.open(stored.uri) as stream:
                     spill = scan(
                         stream,
                         source=number,

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, constants, get_session, hf_hub_url
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined] # documented
 
-from finetune_api.contract import HUB_SECRET_KEYS
+from finetune_api.contract import HUB_ENDPOINT, HUB_SECRET_KEYS
 from finetune_trainer.storage.ahead import PART_BYTES, read_ahead
 from finetune_trainer.storage.calls import Calls, Patience
 from finetune_trainer.storage.hub_calls import judge
@@ -58,15 +58,18 @@ class HubStorage:
     def __init__(
         self,
         *,
-        endpoint: str = constants.ENDPOINT,
+        endpoint: str | None = None,
         patience: Patience | None = None,
         timeout: float = 60,
         ahead_size: int = PART_BYTES,
     ) -> None:
-        """`timeout` is in seconds, of each step of a request. Raises KeysRefused for a token that cannot be sent."""
+        """`endpoint` is a URL, absent: HF_ENDPOINT, or huggingface.co; `timeout` in seconds, of each step of a request.
+
+        Raises KeysRefused for a token that cannot be sent.
+        """
         check_keys(os.environ, HUB_SECRET_KEYS)
-        self._endpoint = endpoint
-        self._calls = Calls(f"{endpoint} (HF_ENDPOINT)", judge, patience or Patience())
+        self._endpoint = (endpoint or os.environ.get(HUB_ENDPOINT) or constants.ENDPOINT).rstrip("/")
+        self._calls = Calls(f"{self._endpoint} ({HUB_ENDPOINT})", judge, patience or Patience())
         self._timeout = timeout
         self._ahead_size = ahead_size
         self._trees: dict[tuple[_Place, bool], dict[str, StoredObject]] = {}
