@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +30,7 @@ class WordwiseSentencePiece(SentencePieceTokenizer):
         super().__init__(path, version)
         across = re.compile(f"[^{_BLANK}]{_BLANK}|\n")
         self.reaching = any(map(across.search, self.vocab()))
-        self._words: dict[str, list[int]] = {}
-        self._feed: list[int] = self._model.encode("\n")
+        self._words = _Words(self._model.encode)
 
     @property
     def remembered(self) -> int:
@@ -39,21 +40,28 @@ class WordwiseSentencePiece(SentencePieceTokenizer):
     def encode(self, s: str, bos: bool, eos: bool) -> list[int]:
         if self.reaching:
             return super().encode(s, bos, eos)
-        ids = [self.bos_id] if bos else []
-        words = self._words
         # A blank is put before a text, as SentencePiece does it; nothing is encoded as nothing.
-        for word in _WORD.findall(_BLANK + s.replace(" ", _BLANK)) if s else ():
-            found = words.get(word)
-            ids += self._encode_word(word) if found is None else found
+        words = _WORD.findall(_BLANK + s.replace(" ", _BLANK)) if s else []
+        ids = [self.bos_id] if bos else []
+        ids += chain.from_iterable(map(self._words.__getitem__, words))
         if eos:
             ids.append(self.eos_id)
         return ids
 
-    def _encode_word(self, word: str) -> list[int]:
+
+class _Words(dict[str, list[int]]):
+    """The ids of each word, found out when it is asked for."""
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        super().__init__()
+        self._encode = encode
+        self._before = len(encode("\n"))
+
+    def __missing__(self, word: str) -> list[int]:
         # Behind a line feed, for only there SentencePiece adds no blank of its own.
-        ids: list[int] = self._model.encode("\n" + word.replace(_BLANK, " "))[len(self._feed) :]
+        ids = self._encode("\n" + word.replace(_BLANK, " "))[self._before :]
         if len(word) <= _LONG_WORD:
-            if len(self._words) >= MOST_WORDS:
-                self._words.clear()
-            self._words[word] = ids
+            if len(self) >= MOST_WORDS:
+                self.clear()
+            self[word] = ids
         return ids
