@@ -38,7 +38,7 @@ DAMAGE = {
         ),
         (
             "<ol>\n<li><p>First of all</p></li>\n<li><p>and then</p>\n</li>\n</ol>\n<h2>At last</h2>\n",
-            "- First of all\n\n- and then\n\n## At last",
+            "1. First of all\n\n2. and then\n\n## At last",
         ),
         (
             "<p>Try this:</p>\n\n<pre><code>if a &lt; b:\n    go()\n</code></pre><p>Then <code>x</code>.<br>Done.</p>",
@@ -126,6 +126,56 @@ def test_html_source_is_left_alone_and_so_is_a_row_about_it() -> None:
     assert REPAIRS.messages(asked) == (asked, Step.NONE)
     shown = (Message("user", "Why do I see Ã©? What is its encoding?"), Message("assistant", "Ã© is é, read twice."))
     assert REPAIRS.messages(shown) == (shown, Step.NONE)
+
+
+def test_an_answer_in_html_stays_where_the_question_is_plain_and_both_are_mended_where_both_are_rich_text() -> None:
+    asked = (Message("user", "Greet my visitors."), Message("assistant", "<h1>Welcome</h1>\n<p>Look around here.</p>"))
+    assert REPAIRS.messages(asked) == (asked, Step.NONE)
+    exported = (Message("user", "<p>How do I stop?</p>"), Message("assistant", "<p>You <b>wait</b> a while.</p>"))
+    assert REPAIRS.messages(exported) == (
+        (Message("user", "<p>How do I stop?</p>"[3:-4]), Message("assistant", "You **wait** a while.")),
+        Step.HTML,
+    )
+
+
+@pytest.mark.parametrize(
+    ("markup", "markdown"),
+    [
+        ("<p>It is 10<sup>6</sup> of H<sub>2</sub>O here</p>", "It is 10<sup>6</sup> of H<sub>2</sub>O here"),
+        (
+            '<p>Look at this: <img src="https://a.org/b.png" alt="a cat"></p>',
+            "Look at this: ![a cat](https://a.org/b.png)",
+        ),
+        (
+            '<ol start="3"><li>three<ul><li>a</li></ul></li><li>four</li></ol><p>and so on</p>',
+            "3. three\n\n   - a\n\n4. four\n\nand so on",
+        ),
+    ],
+)
+def test_nothing_that_html_says_is_lost_in_markdown(markup: str, markdown: str) -> None:
+    assert REPAIRS.text(markup) == (markdown, Step.HTML)
+    assert REPAIRS.text(markdown) == (markdown, Step.NONE)
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<blockquote><p>Who said that?</p></blockquote><p>It was me</p>",
+        "<p>Hello {{ name }}, welcome to us</p>",
+        "<p>{% if x %}some more words{% endif %}</p>",
+        "<p>Hello ${name}, and welcome to us</p>",
+    ],
+)
+def test_html_that_markdown_cannot_say_and_templates_stay(markup: str) -> None:
+    assert REPAIRS.text(markup) == (markup, Step.NONE)
+
+
+def test_gaps_that_are_to_be_filled_stay() -> None:
+    row = (
+        Message("user", "Fill in the verb: The old cat      on the mat while the dog was asleep."),
+        Message("assistant", "sat"),
+    )
+    assert REPAIRS.messages(row) == (row, Step.NONE)
 
 
 def test_an_empty_system_message_is_left_out() -> None:

@@ -19,6 +19,12 @@ _ON_MARKUP = re.compile(
     r"|\bescap(?:e|ed|es|ing)\b|\bescaping\b|\bxss\b|\bjinja\w*\b|\bsvg\b|\brss\b|\bbeautifulsoup\b|\binnerhtml\b",
     re.IGNORECASE,
 )
+# A gap may be what somebody is to fill.
+_ON_GAPS = re.compile(
+    r"\bfill(?:ed|ing|s)?[- ](?:in|out)\b|\b(?:the|each|every) blanks?\b|\bcloze\b|\b(?:the|each|every) gaps?\b"
+    r"|\bmissing (?:word|letter|part|verb|noun)|\bcomplete the\b|\bspacing\b|\b(?:spaces|blanks) between\b|\bindent",
+    re.IGNORECASE,
+)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _CODE_LINE = re.compile(
     r"""^[ \t]*(?:
@@ -47,6 +53,7 @@ _CODE_LINE = re.compile(
 _LAID_OUT = re.compile(
     r"""^(?:[ ]{2,}|\ *\t)\S        # indented: code, lists of lists, verse, drawings
     | \S\t+\S | ^\|.*\| | \S\ \|\ \S.*\ \|\ | ^\+[-=+]+\+ | ^[-|: ]{3,}$     # tables
+    | ^\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d                              # logs
     | ^\#! | ^(?:\#|//|/?\*+)(?:$|[ ]{2,}\S) | ^//|^/\*            # comments
     | ^(?:diff\ |Index:\ |@@\ |---\ \S|\+\+\+\ \S)                  # diffs
     | ^[ \t]*(?:```|~~~)                                           # fences
@@ -68,22 +75,27 @@ class RowContext:
     """All texts of one row."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = tuple(texts)
+        self.texts = tuple(texts)
 
     @cached_property
     def on_encodings(self) -> bool:
         """Whether the row speaks of encodings."""
-        return any(_ON_ENCODINGS.search(text) for text in self._texts)
+        return any(_ON_ENCODINGS.search(text) for text in self.texts)
 
     @cached_property
     def on_markup(self) -> bool:
         """Whether the row speaks of markup, other than by using it."""
-        return any(_ON_MARKUP.search(_TAG.sub(" ", text)) for text in self._texts)
+        return any(_ON_MARKUP.search(_TAG.sub(" ", text)) for text in self.texts)
+
+    @cached_property
+    def on_gaps(self) -> bool:
+        """Whether the row speaks of gaps between words, or of what stands in them."""
+        return any(_ON_GAPS.search(text) for text in self.texts)
 
 
 def is_code(text: str) -> bool:
     """Whether the text reads as a program, settings or JSON; a few lines of code within prose do not make it one."""
-    if "```" in text or (text[:1] in ("{", "[") and _is_json(text)):
+    if "```" in text or "~~~" in text or (text[:1] in ("{", "[") and _is_json(text)):
         return True
     lines = [line for line in text.split("\n") if line.strip()]
     return sum(1 for line in lines if _CODE_LINE.match(line)) > _SOME_CODE * len(lines)

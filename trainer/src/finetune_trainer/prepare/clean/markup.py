@@ -14,11 +14,15 @@ _TAG = re.compile(
     re.VERBOSE,
 )
 _ADDRESS = re.compile(r"""\b(?:href|src)\s*=\s*["']([^"'\s]+)["']""")
+_START = re.compile(r"""\bstart\s*=\s*["']?(\d{1,6})\b""")
+_SHOWN = re.compile(r"""\balt\s*=\s*["']([^"'<>]*)["']""")
+_TEMPLATE = re.compile(r"\{\{|\{%|\$\{|\[%")
 _PARAGRAPHS: Final = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "pre", "hr"})
 _WITHOUT_END: Final = frozenset({"br", "hr", "img"})
 _MARKS: Final = {"b": "**", "strong": "**", "i": "*", "em": "*"}
-# What editors of rich text write. A page's source holds others: div, form, script, table.
-_OF_PROSE: Final = _PARAGRAPHS | _WITHOUT_END | _MARKS.keys() | {"a", "code", "li", "span", "sub", "sup", "u", "small"}
+_INLINE: Final = frozenset({"span", "sub", "sup", "u", "small"})
+# What editors of rich text write, and Markdown can say. A page's source holds others: div, form, script, table.
+_OF_PROSE: Final = (_PARAGRAPHS - {"blockquote"}) | _WITHOUT_END | _MARKS.keys() | {"a", "code", "li"} | _INLINE
 _BREAKS: Final = _PARAGRAPHS | {"li", "br"}
 _FEW_WORDS: Final = 3
 
@@ -48,8 +52,13 @@ _BLOCKS: Final = _PARAGRAPHS | {"br", "div", "li", "tr", "table", "section", "ar
 
 
 def mend_html(text: str, row: RowContext) -> str:
-    """Markdown for a text that is rich text in HTML from its first character to its last."""
-    if text[:1] not in ("<", " ", "\n", "\t") or not is_rich_text(text) or row.on_markup:
+    """Markdown for a text that is rich text in HTML from its first character to its last.
+
+    An answer in HTML to a question that is not may be what was asked for: it stays.
+    """
+    if text[:1] not in ("<", " ", "\n", "\t") or not is_rich_text(text) or row.on_markup or _TEMPLATE.search(text):
+        return text
+    if len(row.texts) > 1 and [is_rich_text(other) for other in row.texts[:-1]].count(True) == 0:
         return text
     mended = _markdown(text.strip())
     # What shows tags once it is read was written about tags.
@@ -85,7 +94,7 @@ def is_rich_text(text: str) -> bool:
 
 def _markdown(content: str) -> str:
     pieces: list[str] = []
-    lists: list[int] = []
+    lists: list[int | None] = []  # the next number of each that is open
     links: list[str] = []
     verbatim = False
     end, previous = 0, "p"
@@ -110,12 +119,16 @@ def _markdown(content: str) -> str:
             if closing:
                 lists.pop()
             else:
-                lists.append(0)
+                lists.append(None if name == "ul" else _first_number(tag["attributes"]))
             pieces.append("\n" if lists else "\n\n")
         elif name == "li":
-            if not closing and lists:
-                lists[-1] += 1
-            pieces.append("" if closing else f"\n{'  ' * (len(lists) - 1)}- ")
+            pieces.append("" if closing else _item(lists))
+        elif name in ("sub", "sup"):
+            pieces.append(tag.group())
+        elif name == "img":
+            shown, found = _SHOWN.search(tag["attributes"]), _ADDRESS.search(tag["attributes"])
+            address = html.unescape(found[1]) if found else ""
+            pieces.append(f"![{html.unescape(shown[1]) if shown else ''}]({address})")
         elif name == "br":
             pieces.append("\n")
         elif name == "hr":
@@ -137,11 +150,26 @@ def _markdown(content: str) -> str:
     return _tidy("".join(pieces))
 
 
+def _first_number(attributes: str) -> int:
+    found = _START.search(attributes)
+    return int(found[1]) if found else 1
+
+
+def _item(lists: list[int | None]) -> str:
+    """The mark of the next item of the innermost list."""
+    indent = "".join("  " if number is None else "   " for number in lists[:-1])
+    number = lists[-1] if lists else None
+    if number is None:
+        return f"\n{indent}- "
+    lists[-1] = number + 1
+    return f"\n{indent}{number}. "
+
+
 def _tidy(markdown: str) -> str:
     """Blocks one blank line apart, without blanks at either end of a line; what stands in fences is left alone."""
     parts = re.split(r"(\n```\n.*?\n```\n)", markdown, flags=re.DOTALL)
     for index in range(0, len(parts), 2):
-        parts[index] = re.sub(r" *\n(?! *- ) *| +(?=\n)", "\n", parts[index])
+        parts[index] = re.sub(r" *\n(?! *(?:-|\d+\.) ) *| +(?=\n)", "\n", parts[index])
     return re.sub(r"\n{3,}", "\n\n", "".join(parts)).strip()
 
 

@@ -14,11 +14,11 @@ _ANY_BLANKS = re.compile("[^\\S\n]+")
 _ANY_BLANK_LINES = re.compile("\n{3,}")
 
 
-def mend_runaway(text: str, _row: RowContext) -> str:
+def mend_runaway(text: str, row: RowContext) -> str:
     """In prose: three blanks and more within a long line become one, three blank lines and more become one."""
     if "   " not in text and "\u00a0\u00a0" not in text and "\n\n\n\n" not in text:
         return text
-    if not (_has_run(text) or _BLANK_LINES.search(text)) or not is_prose(text):
+    if not (_has_run(text) or _BLANK_LINES.search(text)) or row.on_gaps or not is_prose(text):
         return text
     return _BLANK_LINES.sub("\n\n", "\n".join(map(_without_runaway, text.split("\n"))))
 
@@ -28,6 +28,8 @@ def _has_run(text: str) -> bool:
 
 
 def _without_runaway(line: str) -> str:
+    if "`" in line:  # within them blanks are meant
+        return line
     mended = _RUNAWAY.sub(" ", line)
     return mended if len(mended) >= LONG_LINE else line
 
