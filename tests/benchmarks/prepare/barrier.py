@@ -1,6 +1,6 @@
 """How the barrier between the passes grows with the rows: duplicates, groups, splits, contamination, on one core.
 
-    PYTHONPATH=trainer/src:crds/src python tests/benchmarks/prepare/barrier.py [ROWS ...]
+    PYTHONPATH=trainer/src:crds/src python tests/benchmarks/prepare/barrier.py [ROWS ...] [--kinds KIND ...]
 
 Rows are short (30 words). The hostile ones are what a step that compares rows with each other would drown in. What is
 not timed: reading, cleaning and fingerprints (pass 1, "spill" in the table) and encoding (pass 2).
@@ -136,15 +136,17 @@ def main() -> None:
     """Print seconds of CPU time for each kind and number of rows."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("rows", type=int, nargs="*", default=[125_000, 250_000, 500_000, 1_000_000])
-    counts = arguments.parse_args().rows
+    arguments.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND")
+    chosen = arguments.parse_args()
+    counts = chosen.rows
     heads = [*(f"{count:,}" for count in counts), "kept", "disk a row"]
     print(f"| rows | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
-    for name, rows in KINDS.items():
+    for name in chosen.kinds:
         figures = []
         for count in counts:
             with tempfile.TemporaryDirectory() as home:
                 began = time.process_time()
-                spill = spilled(rows(count), Path(home) / "rows.arrow")
+                spill = spilled(KINDS[name](count), Path(home) / "rows.arrow")
                 middle = time.process_time()
                 decision = decided(spill, Path(home) / "barrier")
                 seconds = time.process_time() - middle
