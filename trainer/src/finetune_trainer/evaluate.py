@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 
 from finetune_trainer.gang import Gang
-from finetune_trainer.model import CausalLanguageModel
-from finetune_trainer.packing import Row, Rows, accumulation, micro_batches, pack_epoch
+from finetune_trainer.model import PackedModel
+from finetune_trainer.packing import PlacedRow, Row, Rows, accumulation, micro_batches, pack_epoch
 from finetune_trainer.prepared import Documents
 from finetune_trainer.tokens import tokens_of
 
@@ -23,8 +23,19 @@ def evaluated_rows(documents: Documents, *, sequence_length: int, max_rows: int)
     return pack_epoch(documents.lengths[:num_documents], sequence_length=sequence_length, seed=0, epoch=0)
 
 
+def shared_out(rows: Sequence[Row], gang: Gang, micro_batch_size: int) -> tuple[tuple[PlacedRow, ...], ...]:
+    """This rank's forward passes over the rows. Dummies keep their number equal on all ranks."""
+    return micro_batches(
+        rows,
+        micro_steps=accumulation(len(rows), world_size=gang.world_size, micro_batch_size=micro_batch_size),
+        micro_batch_size=micro_batch_size,
+        rank=gang.rank,
+        world_size=gang.world_size,
+    )
+
+
 def mean_loss(
-    model: CausalLanguageModel,
+    model: PackedModel,
     gang: Gang,
     documents: Documents,
     rows: Sequence[Row],
@@ -35,17 +46,9 @@ def mean_loss(
     """Nats per labelled token of `rows`, each token counted once whatever the ranks; None without rows. Collective."""
     if not rows:
         return None
-    # Dummies keep the number of forward passes equal on all ranks.
-    share = micro_batches(
-        rows,
-        micro_steps=accumulation(len(rows), world_size=gang.world_size, micro_batch_size=micro_batch_size),
-        micro_batch_size=micro_batch_size,
-        rank=gang.rank,
-        world_size=gang.world_size,
-    )
     total, labelled = 0.0, 0
-    with _inference(model):
-        for micro_batch in share:
+    with inference(model):
+        for micro_batch in shared_out(rows, gang, micro_batch_size):
             tokens = tokens_of(documents, micro_batch, gang.device)
             total += float(model(tokens))
             labelled += len(tokens.targets)
@@ -55,7 +58,7 @@ def mean_loss(
 
 
 def answers(
-    model: CausalLanguageModel,
+    model: PackedModel,
     gang: Gang,
     prompts: Sequence[NDArray[np.int32]],
     *,
@@ -64,7 +67,7 @@ def answers(
     beat: Callable[[], None],
 ) -> list[list[int]]:
     """Token ids that the model continues each prompt with, end token excluded. Collective: prompts are shared out."""
-    with _inference(model):
+    with inference(model):
         own = [
             _continue(model, prompt, gang.device, max_new_tokens=max_new_tokens, eos_id=eos_id, beat=beat)
             for prompt in prompts[gang.rank :: gang.world_size]
@@ -74,7 +77,7 @@ def answers(
 
 
 def _continue(
-    model: CausalLanguageModel,
+    model: PackedModel,
     prompt: NDArray[np.int32],
     device: torch.device,
     *,
@@ -99,7 +102,8 @@ def _continue(
 
 
 @contextmanager
-def _inference(model: CausalLanguageModel) -> Iterator[None]:
+def inference(model: PackedModel) -> Iterator[None]:
+    """Nothing is dropped, and nothing kept for a backward pass."""
     was_training = model.training
     model.eval()
     try:

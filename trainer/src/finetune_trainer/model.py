@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import MistralForCausalLM
+from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from finetune_api.contract import ExitCode
@@ -28,8 +30,8 @@ LOGITS_AT_ONCE = 1024
 """Labelled tokens projected onto the vocabulary at once: 0.5 GB of fp32 logits for the largest Mistral vocabulary."""
 
 
-class CausalLanguageModel(nn.Module):
-    """A model that answers with its loss, so that the head is only ever applied where a token is labelled."""
+class PackedModel(nn.Module):
+    """A model that answers with its summed loss, so that its head is only applied where something is learnt."""
 
     def __init__(self, model: PeftModel, in_flight: RowsInFlight) -> None:
         super().__init__()
@@ -37,20 +39,25 @@ class CausalLanguageModel(nn.Module):
         self.in_flight = in_flight
 
     @property
-    def mistral(self) -> MistralForCausalLM:
+    def mistral(self) -> Any:
         """The base model, with the adapters inside its layers."""
-        base = self.model.get_base_model()
-        if not isinstance(base, MistralForCausalLM):
-            raise TypeError(f"{type(base).__name__} is not a Mistral")
-        return base
+        return self.model.get_base_model()
+
+    def hidden(self, tokens: Tokens) -> Tensor:
+        """What the blocks make of each token, [tokens, width]."""
+        self.in_flight.rows = tokens.rows
+        found: Tensor = self.mistral.model(
+            input_ids=tokens.ids, position_ids=tokens.positions, documents=tokens.documents, use_cache=False
+        ).last_hidden_state
+        return found[0]
+
+
+class CausalLanguageModel(PackedModel):
+    """Learns tokens from those before them."""
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Sum of the negative log-likelihoods of the labelled tokens: fp32 scalar, in nats."""
-        self.in_flight.rows = tokens.rows
-        hidden = self.mistral.model(
-            input_ids=tokens.ids, position_ids=tokens.positions, documents=tokens.documents, use_cache=False
-        ).last_hidden_state
-        labelled = hidden[0].index_select(0, tokens.predictors)
+        labelled = self.hidden(tokens).index_select(0, tokens.predictors)
         parts = list(
             zip(torch.split(labelled, LOGITS_AT_ONCE), torch.split(tokens.targets, LOGITS_AT_ONCE), strict=True)
         )
@@ -66,6 +73,22 @@ class CausalLanguageModel(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Head:
+    """What stands on the blocks, and what it minimises."""
+
+    architecture: type[PreTrainedModel]
+    peft_task: str
+    module: Callable[[PeftModel, RowsInFlight], PackedModel]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of config.json."""
+    start: Callable[[Any, set[str]], set[str]] = lambda _, missing: missing
+    """Draws the weights that no base model has. Given those that this one lacks; returns those that it should have."""
+
+
+LANGUAGE: Final = Head(architecture=MistralForCausalLM, peft_task="CAUSAL_LM", module=CausalLanguageModel)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
     """What is trained."""
 
@@ -75,18 +98,24 @@ class Adapter:
 
 
 def load_model(
-    folder: Path, *, adapter: Adapter, precision: Precision, activation_checkpointing: bool, device: torch.device
-) -> CausalLanguageModel:
+    folder: Path,
+    *,
+    adapter: Adapter,
+    precision: Precision,
+    activation_checkpointing: bool,
+    device: torch.device,
+    head: Head = LANGUAGE,
+) -> PackedModel:
     """Read the safetensors in `folder`, from nowhere else, and add an adapter that changes nothing yet.
 
-    The adapter's weights are a function of `adapter.seed`. They have the precision of the base model: layers of mixed
-    precision crash under ZeRO (DeepSpeed #8072); the fp32 masters are the engine's. Raises StageFailed when the
-    weights do not fit config.json.
+    The adapter's weights, and those of a new head, are a function of `adapter.seed`. They have the precision of the
+    base model: layers of mixed precision crash under ZeRO (DeepSpeed #8072); the fp32 masters are the engine's. Raises
+    StageFailed when the weights do not fit config.json.
     """
     attention.register()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    loaded: Any = MistralForCausalLM.from_pretrained(
+    loaded: Any = head.architecture.from_pretrained(
         folder,
         dtype=DTYPES[precision],
         attn_implementation=attention.IMPLEMENTATION,
@@ -95,9 +124,13 @@ def load_model(
         output_loading_info=True,
         # Straight to the GPU: eight processes with a copy in host memory each would need eight times the model.
         device_map={"": device} if device.type == "cuda" else None,
+        **head.settings,
     )
     base, report = loaded
-    if missing := sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(adapter.seed)
+        lacking = head.start(base, set(report["missing_keys"]))
+    if missing := sorted({*lacking, *(key for key, *_ in report["mismatched_keys"])}):
         raise StageFailed(
             ExitCode.MISMATCH,
             "WeightsDoNotFit",
@@ -107,7 +140,7 @@ def load_model(
     if activation_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     settings = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=head.peft_task,
         r=adapter.lora.rank,
         lora_alpha=adapter.lora.alpha,
         target_modules=list(adapter.target_modules),
@@ -118,7 +151,7 @@ def load_model(
     in_flight = RowsInFlight(adapter.seed)
     if adapter.lora.dropout:
         _set_dropout(model, adapter.lora.dropout, in_flight)
-    return CausalLanguageModel(model, in_flight)
+    return head.module(model, in_flight)
 
 
 def _set_dropout(model: PeftModel, probability: float, in_flight: RowsInFlight) -> None:

@@ -16,11 +16,13 @@ from finetune_trainer.packing import PlacedRow
 
 
 class EncodedDocuments(Protocol):
-    """Documents by index: ids int32[length], and True in mask bool[length] where a token is to be learnt."""
+    """Documents by index: ids int32[length], True in mask bool[length] where something is learnt, ids of its labels."""
 
     def ids(self, index: int, /) -> NDArray[np.int32]: ...
 
     def mask(self, index: int, /) -> NDArray[np.bool_]: ...
+
+    def labels(self, index: int, /) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,12 @@ class Tokens:
     """int64[labelled]: where the token before each labelled one lies."""
     targets: Tensor
     """int64[labelled]: the labelled tokens."""
+    marks: Tensor
+    """int64[marked]: where the masks are True; of a task with labels, the last token of each document."""
+    numbers: tuple[int, ...]
+    """The documents, without dummies."""
+    labels: tuple[tuple[int, ...], ...]
+    """Of each of these the ids of its labels, where the task has some."""
     rows: tuple[tuple[int, int], ...]
     """(place in the batch, tokens) of each row."""
 
@@ -54,6 +62,7 @@ def tokens_of(documents: EncodedDocuments, rows: Sequence[PlacedRow], device: to
             ids.append(np.zeros(1, np.int32))
             labelled.append(np.zeros(1, np.bool_))
         sizes.append((row.place, sum(len(part) for part in ids[first:])))
+    numbers = [document for row in rows for document in row.documents]
     joined = np.concatenate(ids).astype(np.int64)
     # The first token of a document has nothing that it could be predicted from.
     targets = np.concatenate([np.concatenate([[False], mask[1:]]) for mask in labelled]).nonzero()[0]
@@ -63,5 +72,8 @@ def tokens_of(documents: EncodedDocuments, rows: Sequence[PlacedRow], device: to
         documents=Documents.of([len(part) for part in ids], device),
         predictors=torch.from_numpy(targets - 1).to(device),
         targets=torch.from_numpy(joined[targets]).to(device),
+        marks=torch.from_numpy(np.concatenate(labelled).nonzero()[0]).to(device),
+        numbers=tuple(numbers),
+        labels=tuple(documents.labels(number) for number in numbers),
         rows=tuple(sizes),
     )
