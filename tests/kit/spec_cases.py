@@ -128,6 +128,21 @@ _CHOICES = (
 _RULES = (
     Case("a member of another type", {"task": {"completion": {}}}, "spec.task.completion"),
     Case(
+        "a delimiter of labels where a row has one",
+        {"task": {"type": "Classification", "classification": {"labelDelimiter": ";"}}},
+        "spec.task.classification.labelDelimiter",
+    ),
+    Case(
+        "a single label",
+        {"task": {"type": "Classification", "classification": {"labels": ["bug"]}}},
+        "spec.task.classification.labels",
+    ),
+    Case(
+        "an empty name of a label in a mapping",
+        {"task": {"type": "Classification", "classification": {"labelMapping": {"": "bug"}}}},
+        "spec.task.classification.labelMapping",
+    ),
+    Case(
         "a member of another type beside the right one",
         {"task": {"type": "Completion", "completion": {}, "instruction": {}}},
         "spec.task.instruction",
@@ -327,6 +342,25 @@ GOOD = (
     *(Case(f"output {uri!a}", {"output": {"uri": uri}}) for uri in GOOD_URIS),
     *(Case(f"source {uri!a}", _sources(uri)) for uri in (*GLOBS, *HUB_URIS)),
     Case("a member of its own type", {"task": {"instruction": {"messagesField": "chat"}}}),
+    Case("a classification task without member", {"task": {"type": "Classification"}}),
+    Case(
+        "a classification task",
+        {
+            "task": {
+                "type": "Classification",
+                "classification": {
+                    "textField": "body",
+                    "labelField": "kind",
+                    "multiLabel": True,
+                    "labelDelimiter": ";",
+                    "labels": ["bug"],
+                    "labelMapping": {"bgu": "bug"},
+                    "labelSpelling": False,
+                    "classWeights": "Balanced",
+                },
+            }
+        },
+    ),
     Case("a completion task", {"task": {"type": "Completion", "completion": {"textField": "body"}}}),
     Case("a completion task without member", {"task": {"type": "Completion"}}),
     Case("prompt and answer", {"task": {"instruction": {"promptField": "q", "completionField": "a"}}}),

@@ -14,6 +14,7 @@ from finetune_trainer.prepared import (
     Manifest,
     commit,
     fetch,
+    fetched_manifest,
     read_manifest,
     row_id,
     row_place,
@@ -58,6 +59,7 @@ def storage(folder: Path, manifest: Manifest) -> MemoryStorage:
 
 def test_what_was_committed_is_fetched(storage: MemoryStorage, manifest: Manifest, tmp_path: Path) -> None:
     assert fetch(storage, URI, manifest.sha256, tmp_path / "fetched") == manifest
+    assert fetched_manifest(tmp_path / "fetched") == manifest
     assert (tmp_path / "fetched" / "train" / "index.arrow").read_bytes() == b"train/index.arrow"
 
 

@@ -131,3 +131,51 @@ def test_a_model_that_has_changed_since_prepare_is_refused(preloaded, tmp_path):
     assert first["code"] == 65
     assert first["result"]["failure"]["reason"] == "ModelChanged"
     assert first["result"]["failure"]["field"] == "spec.model.uri"
+
+
+def ticket(number: int) -> dict[str, Any]:
+    """What it is about stands at its end; one label is spelt otherwise."""
+    label = "refund" if number % 3 == 0 else "delivery"
+    return {"text": f"Ticket {number} is about a {label}", "label": label.upper() if number == 7 else label}
+
+
+def classified(home: Path) -> Snapshot:
+    """The train stage of a small Classification job."""
+    task = {"type": "Classification", "classification": {"classWeights": "Balanced"}}
+    return prepared(home, rows=list(map(ticket, range(120))), task=task)
+
+
+def test_a_classifier_learns_and_after_a_loss_of_a_rank_it_is_bit_by_bit_the_same(preloaded, tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "again").mkdir()
+    answers = train(preloaded, tmp_path / "whole", classified(tmp_path / "whole"))
+    assert [answer["code"] for answer in answers] == [0, 0]
+    published = Published.parse(answers[0]["result"]["published"])
+    metrics = published.metrics
+    assert metrics.test_accuracy == metrics.test_macro_f1 == 1
+    assert metrics.base_test_accuracy == pytest.approx(2 / 3, abs=0.1)
+    assert metrics.test_loss < metrics.base_test_loss / 4
+    told = metrics_of(published)
+    assert [label["label"] for label in told["test"]["labels"]] == ["delivery", "refund"]
+    reports = Path(published.report_uri.removeprefix("file://")).parent
+    samples = json.loads((reports / "samples.json").read_text())
+    assert [(sample["expected"], sample["before"]) for sample in samples] == [
+        (sample["after"], "delivery") for sample in samples
+    ]
+    assert "True label by line, told label by column" in (reports / "report.html").read_text()
+
+    first = classified(tmp_path / "again")
+    stopped = train(preloaded, tmp_path / "again", first, {"step": 3, "to": "pod", "signal": "SIGTERM"})
+    assert [answer["code"] for answer in stopped] == [143, 143]
+    second = next_attempt(first)
+    lost = train(preloaded, tmp_path / "again", second, {"node": 1, "step": 5, "signal": "SIGKILL"})
+    assert lost[0]["code"] == 75
+    resumed = train(preloaded, tmp_path / "again", next_attempt(second))
+    assert [answer["code"] for answer in resumed] == [0, 0]
+    after = Published.parse(resumed[0]["result"]["published"])
+    assert metrics_of(after) == told
+    weights = [
+        (Path(one.model_uri.removeprefix("file://")) / "adapter_model.safetensors").read_bytes()
+        for one in (published, after)
+    ]
+    assert weights[0] == weights[1]

@@ -83,14 +83,20 @@ class Prepared(Model):
 
 
 class Metrics(Model):
-    """Losses in nats per trained token, over the whole split (at most `evaluation.maxRows` rows)."""
+    """Losses in nats per trained token, of Classification per row, over a split (at most `evaluation.maxRows` rows)."""
 
     base_test_loss: Measured = None
-    """Of the base model, before training."""
+    """Of the base model, before training; of Classification, of who knows only how often train has each label."""
     test_loss: Measured = None
     validation_loss: Measured = None
     train_loss: Measured = None
     """Of the last optimizer step."""
+    base_test_accuracy: Measured = None
+    """Of who always answers the commonest label, where the task has labels."""
+    test_accuracy: Measured = None
+    """Share of rows of which all labels were told."""
+    test_macro_f1: Measured = None
+    """F1, the mean over labels."""
 
 
 class Published(Model):

@@ -45,6 +45,7 @@ class BaseModelSource(Model):
 class TaskType(StrEnum):
     INSTRUCTION = "Instruction"
     COMPLETION = "Completion"
+    CLASSIFICATION = "Classification"
 
 
 class InstructionTask(Model):
@@ -104,8 +105,7 @@ class ClassWeights(StrEnum):
 
 
 class ClassificationTask(Model):
-    """Texts and their labels, told by a head that the model gets. Where rows with the same text have different labels,
-    those of more than half of them count, and the other rows are left out."""
+    """Texts and their labels. Where rows with one text differ, the labels of more than half of them count."""
 
     text_field: FieldName = "text"
     """Field that holds the text."""
@@ -144,13 +144,21 @@ class Task(Model):
     """What the model is to learn."""
 
     type: TaskType
-    """Instruction or Completion."""
+    """Instruction, Completion or Classification."""
     instruction: InstructionTask | None = None
     """Settings of an Instruction task; absent: its defaults."""
     completion: CompletionTask | None = None
     """Settings of a Completion task; absent: its defaults."""
+    classification: ClassificationTask | None = None
+    """Settings of a Classification task; absent: its defaults."""
 
-    rules = union({TaskType.INSTRUCTION: "instruction", TaskType.COMPLETION: "completion"})
+    rules = union(
+        {
+            TaskType.INSTRUCTION: "instruction",
+            TaskType.COMPLETION: "completion",
+            TaskType.CLASSIFICATION: "classification",
+        }
+    )
 
 
 class TextDocument(StrEnum):

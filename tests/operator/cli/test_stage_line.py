@@ -62,6 +62,13 @@ def test_a_prepared_job_tells_what_became_of_the_rows() -> None:
     )
 
 
+def test_a_trained_classifier_tells_its_accuracy() -> None:
+    done = StageStatus(stage=Stage.TRAIN, state=StageState.SUCCEEDED)
+    metrics = Metrics(test_loss=0.31, test_accuracy=0.9042)
+    status = training().status.model_copy(update={"stages": (done,), "metrics": metrics})
+    assert said(make_job(status=status)) == "test accuracy 90.4%"
+
+
 def test_a_trained_job_tells_its_test_loss() -> None:
     done = StageStatus(stage=Stage.TRAIN, state=StageState.SUCCEEDED)
     status = training().status.model_copy(update={"stages": (done,), "metrics": Metrics(test_loss=2.91)})

@@ -20,7 +20,7 @@ from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.labels import Slip, slips
 from finetune_trainer.prepare.read import find_objects
 from finetune_trainer.prepare.validate import check_labels
-from finetune_trainer.prepared import SPLITS, Manifest, open_split, row_place
+from finetune_trainer.prepared import SPLITS, Manifest, open_split, row_place, unused_id
 from finetune_trainer.storage import open_storage
 from finetune_trainer.tasks.classification import Classification
 from finetune_trainer.tokenizers import load
@@ -256,3 +256,12 @@ def test_too_many_labels_are_none(tmp_path: Path) -> None:
     count = labels.MOST_LABELS + 1
     with pytest.raises(StageFailed, match="more than 10000 different labels; is it the right field"):
         prepare(tmp_path, ({"text": "a", "label": f"n{number}"} for number in range(count)))
+
+
+def test_padding_has_an_id_that_no_document_has(tmp_path: Path) -> None:
+    done = prepare(tmp_path, [*texts("a", 10), *texts("b", 10, start=20)])
+    splits = [open_split(done.folder, name) for name in SPLITS]
+    letter, eos = int(splits[2].ids(0)[-1]), load(tmp_path / "tokenizer").eos_id
+    assert unused_id(splits, (letter, eos)) == eos
+    with pytest.raises(ValueError, match="every candidate occurs"):
+        unused_id(splits, (letter,))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from html.parser import HTMLParser
 
+import numpy as np
+
 import results
 from finetune_api.contract import Stage
 from finetune_api.result import SplitCounts
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History, Point, Sample, Validation
+from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures, prior
 from finetune_trainer.publish.page import report_page
 from finetune_trainer.verified import ListedFile
 from jobs import make_job
@@ -134,3 +137,14 @@ def test_a_run_of_one_step_and_without_test_rows_has_a_page_too() -> None:
 
     assert "Answers to test rows" not in text
     assert "test loss" not in text
+
+
+def test_labels_have_their_figures_and_a_table_of_what_was_taken_for_what() -> None:
+    labels = LabelSet(("<b>bug", "praise"), (20, 10), 30, multi_label=False)
+    told = [Told(0, [0], [0], 0.1), Told(1, [0], [1], 2.0), Told(2, [1], [1], 0.3)]
+    found = measures(told, np.zeros((CONFIDENCE_BINS, 3)), labels)
+    history = history_of().model_copy(update={"test": found, "base_test": prior(labels, [[0], [0], [1]])})
+    outline = Outline(page_of(history))
+    for figure in ("66.7% → 66.7%", "accuracy, from always the commonest label", "<b>bug", "0.667", "0.800"):
+        assert figure in outline.text, figure
+    assert "nats per token" not in outline.text

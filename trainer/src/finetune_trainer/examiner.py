@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,18 +12,31 @@ from finetune_api.spec import Spec
 from finetune_trainer.evaluate import answers, evaluated_rows, mean_loss
 from finetune_trainer.gang import Gang
 from finetune_trainer.history import History, Sample
-from finetune_trainer.model import CausalLanguageModel
+from finetune_trainer.model import PackedModel
 from finetune_trainer.prepared import Documents
 from finetune_trainer.tokenizers import ChatTokenizer
 
 
+class Examination(Protocol):
+    """Measures the model as it stands. Every method is collective."""
+
+    def loss(self, documents: Documents, *, max_rows: int) -> float | None:
+        """Nats, as the loop counts them, of a split's first rows; None when it is empty."""
+
+    def measure_base(self, history: History, test: Documents) -> History:
+        """With what is made of the test split before training."""
+
+    def measure_trained(self, history: History, test: Documents) -> History:
+        """With what the trained model makes of the very rows that `measure_base` chose."""
+
+
 @dataclass(frozen=True)
 class Examiner:
-    """Measures the model as it stands. Every method is collective."""
+    """Of a model that writes."""
 
     spec: Spec
     gang: Gang
-    model: CausalLanguageModel
+    model: PackedModel
     tokenizer: ChatTokenizer
     beat: Callable[[], None]
     micro_batch_size: int
@@ -41,7 +55,7 @@ class Examiner:
     def measure_base(self, history: History, test: Documents) -> History:
         """With what the model makes of the test split before it is trained."""
         evaluation = self.spec.evaluation
-        chosen = _first_of_rows(test, evaluation.generate_rows)
+        chosen = first_of_rows(test, evaluation.generate_rows)
         texts = [test.texts(index) for index in chosen]
         samples = tuple(
             Sample(prompt=text.prompt, expected=text.answer, before=answer)
@@ -53,7 +67,7 @@ class Examiner:
     def measure_trained(self, history: History, test: Documents) -> History:
         """With what it makes of the very rows that `measure_base` chose, whatever the spec asks for by now."""
         samples = history.samples or ()
-        after = self._answers(test, _first_of_rows(test, len(samples)))
+        after = self._answers(test, first_of_rows(test, len(samples)))
         answered = tuple(
             sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, after, strict=True)
         )
@@ -72,7 +86,7 @@ class Examiner:
         return [self.tokenizer.decode(answer) for answer in ids]
 
 
-def _first_of_rows(documents: Documents, num_rows: int) -> list[int]:
+def first_of_rows(documents: Documents, num_rows: int) -> list[int]:
     """The first document of each of the first raw rows."""
     _, first = np.unique(documents.rows, return_index=True)
     return [int(index) for index in first[:num_rows]]

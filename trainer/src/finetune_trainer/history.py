@@ -6,6 +6,7 @@ from typing import Self
 
 from finetune_api.model import Model
 from finetune_api.result import Metrics
+from finetune_trainer.measures import Measures
 
 MAX_POINTS = 2000
 """Beyond it every other point is let go: a checkpoint's manifest holds the history and stays small."""
@@ -52,6 +53,9 @@ class History(Model):
     """Raw rows of the test split, at most, that the base model was measured on: the trained one is, on the same."""
     base_test_loss: float | None = None
     test_loss: float | None = None
+    base_test: Measures | None = None
+    """Of who has not read the texts, where the task has labels."""
+    test: Measures | None = None
     samples: tuple[Sample, ...] | None = None
     """None: the base model has not been measured yet."""
 
@@ -86,4 +90,7 @@ class History(Model):
             test_loss=self.test_loss,
             validation_loss=self.validation_loss,
             train_loss=self.latest.loss if self.latest else None,
+            base_test_accuracy=self.base_test.accuracy if self.base_test else None,
+            test_accuracy=self.test.accuracy if self.test else None,
+            test_macro_f1=self.test.macro_f1 if self.test else None,
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -118,7 +118,7 @@ class Documents:
     """Tokens that carry loss, shape (N,)."""
     rows: NDArray[np.int64]
     """Row ids, shape (N,); a conversation that is trained in several documents gives all of them its id."""
-    _shards: tuple[pa.RecordBatch, ...]
+    shards: tuple[pa.RecordBatch, ...]
     _starts: NDArray[np.int64]
     _label_ids: Mapping[str, int]
 
@@ -164,7 +164,7 @@ class Documents:
         if not 0 <= document < len(self):
             raise IndexError(f"document {document} of {len(self)}")
         shard = int(np.searchsorted(self._starts, document, side="right")) - 1
-        return self._shards[shard], document - int(self._starts[shard])
+        return self.shards[shard], document - int(self._starts[shard])
 
 
 def open_split(folder: Path, split: str, labels: Sequence[str] = ()) -> Documents:
@@ -175,7 +175,7 @@ def open_split(folder: Path, split: str, labels: Sequence[str] = ()) -> Document
         lengths=index.column("length").to_numpy(),
         trained=index.column("trained").to_numpy(),
         rows=index.column("row").to_numpy(),
-        _shards=shards,
+        shards=shards,
         _starts=np.cumsum([0, *(shard.num_rows for shard in shards)])[:-1],
         _label_ids={name: number for number, name in enumerate(labels)},
     )
@@ -214,7 +214,25 @@ def fetch(storage: Storage, data_uri: str, sha256: str, folder: Path) -> Manifes
         raise _not_what_was_prepared(data_uri)
     for file in manifest.files:
         fetch_file(storage, data_uri, file, folder)
+    (folder / MANIFEST).write_bytes(manifest.encode())
     return manifest
+
+
+def fetched_manifest(folder: Path) -> Manifest:
+    """Of prepared data that `fetch` brought here."""
+    return Manifest.parse(json.loads((folder / MANIFEST).read_bytes()))
+
+
+def unused_id(splits: Iterable[Documents], candidates: Iterable[int]) -> int:
+    """The first id that occurs in no document. Raises ValueError when all do."""
+    left = list(dict.fromkeys(candidates))
+    for documents in splits:
+        for shard in documents.shards:
+            ids = shard.column("ids").flatten().to_numpy()
+            left = [candidate for candidate in left if not (ids == candidate).any()]
+    if not left:
+        raise ValueError("every candidate occurs in a document")
+    return left[0]
 
 
 def fetch_lengths(storage: Storage, data_uri: str, manifest: Manifest, split: str, folder: Path) -> NDArray[np.int32]:

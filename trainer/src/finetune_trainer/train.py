@@ -22,13 +22,14 @@ from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
 from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import LoRA, Spec
-from finetune_trainer import materials, tokenizers
+from finetune_api.spec import ClassificationTask, ClassWeights, LoRA, Spec
+from finetune_trainer import classifier, materials, tokenizers
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
+from finetune_trainer.classifier import ClassificationExaminer
 from finetune_trainer.engine import Division, make_engine
-from finetune_trainer.examiner import Examiner
+from finetune_trainer.examiner import Examination, Examiner
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware
@@ -36,10 +37,11 @@ from finetune_trainer.history import History
 from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.loop import Course, Surroundings, refuse_divergence, train
 from finetune_trainer.materials import Materials
-from finetune_trainer.model import Adapter, load_model
+from finetune_trainer.measures import LabelSet
+from finetune_trainer.model import LANGUAGE, Adapter, Head, load_model
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
-from finetune_trainer.prepared import open_split
+from finetune_trainer.prepared import SPLITS, Documents, Manifest, fetched_manifest, open_split, unused_id
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.publish.model import publish
@@ -47,6 +49,7 @@ from finetune_trainer.ranks import rank_folder
 from finetune_trainer.reporting import Reporter
 from finetune_trainer.stopping import StopSignal, leave_if_stopping
 from finetune_trainer.storage import Storage, open_storage
+from finetune_trainer.tasks import task_for
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -99,7 +102,15 @@ def run_rank(
             gang.barrier()
         here = materials.places(pod.scratch)
         division = _division(spec, prepared, gang)
-        engine = _engine(spec, prepared, gang, division, here)
+        tokenizer = tokenizers.load(here.model)
+        labels = _labels(spec, fetched_manifest(here.data))
+        names = () if labels is None else labels.names
+        train_split, validation, test = (open_split(here.data, name, names) for name in SPLITS)
+        head = LANGUAGE
+        if labels is not None:
+            pad_id = unused_id((train_split, validation, test), (tokenizer.pad_id, tokenizer.eos_id, 0))
+            head = classifier.head(labels, balanced=_balanced(spec), pad_id=pad_id)
+        engine = _engine(spec, prepared, gang, division, here, head)
         checkpointer = Checkpointer(
             engine, gang, storage, run, scratch=pod.scratch / "checkpoints", keep_last=spec.checkpoint.keep_last
         )
@@ -115,9 +126,11 @@ def run_rank(
             validation_loss=history.validation_loss,
             checkpoint_step=checkpointer.committed_step,
         )
-        tokenizer = tokenizers.load(here.model)
-        examiner = Examiner(spec, gang, engine.module, tokenizer, reporter.beat, division.micro_batch_size)
-        test = open_split(here.data, "test")
+        examiner: Examination = (
+            Examiner(spec, gang, engine.module, tokenizer, reporter.beat, division.micro_batch_size)
+            if labels is None
+            else ClassificationExaminer(spec, gang, engine.module, labels, reporter.beat, division.micro_batch_size)
+        )
         if history.samples is None:
             history = examiner.measure_base(history, test)
 
@@ -129,10 +142,10 @@ def run_rank(
             validate_every=spec.evaluation.every_steps,
             checkpoint_seconds=spec.checkpoint.interval_seconds,
         )
-        surroundings = _surroundings(gang, checkpointer, examiner, reporter, stop, here)
+        surroundings = _surroundings(gang, checkpointer, examiner, reporter, stop, validation, spec)
         # From here on nobody leaves alone: the others would be lost without it.
         stop.note()
-        history = train(engine, open_split(here.data, "train"), course, surroundings, done=done, history=history)
+        history = train(engine, train_split, course, surroundings, done=done, history=history)
         with reporter.alive():
             checkpointer.finish()
         reporter.say(Activity.EVALUATING, checkpoint_step=checkpointer.committed_step)
@@ -161,6 +174,15 @@ def run_rank(
             if not all(gang.gather(published is not None)) or published is None:
                 raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
         return published
+
+
+def _labels(spec: Spec, manifest: Manifest) -> LabelSet | None:
+    rules = task_for(spec.task).labels
+    return None if rules is None else LabelSet.of(manifest, multi_label=rules.multi_label)
+
+
+def _balanced(spec: Spec) -> bool:
+    return (spec.task.classification or ClassificationTask()).class_weights is ClassWeights.BALANCED
 
 
 def _read_published(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published | None:
@@ -200,7 +222,7 @@ def _division(spec: Spec, prepared: Prepared, gang: Gang) -> Division:
 
 
 def _engine(
-    spec: Spec, prepared: Prepared, gang: Gang, division: Division, here: Materials
+    spec: Spec, prepared: Prepared, gang: Gang, division: Division, here: Materials, head: Head
 ) -> deepspeed.DeepSpeedEngine:
     """The base model with a fresh adapter, ready to be trained."""
     precision = prepared.resolved.precision
@@ -214,6 +236,7 @@ def _engine(
         precision=precision,
         activation_checkpointing=spec.memory.activation_checkpointing,
         device=gang.device,
+        head=head,
     )
     engine = make_engine(model, gang, training=spec.training, precision=precision, division=division)
     engine.train()
@@ -223,18 +246,18 @@ def _engine(
 def _surroundings(
     gang: Gang,
     checkpointer: Checkpointer,
-    examiner: Examiner,
+    examiner: Examination,
     reporter: Reporter,
     stop: StopSignal,
-    here: Materials,
+    validation: Documents,
+    spec: Spec,
 ) -> Surroundings:
-    validation, max_rows = open_split(here.data, "validation"), examiner.spec.evaluation.max_rows
     return Surroundings(
         gang=gang,
         checkpoints=checkpointer,
         clock=time.monotonic,
         stopping=lambda: stop.asked,
-        validate=lambda: examiner.loss(validation, max_rows=max_rows),
+        validate=lambda: examiner.loss(validation, max_rows=spec.evaluation.max_rows),
         beat=reporter.beat,
         waiting=reporter.alive,
         report=lambda batch, num_tokens, history: reporter.step_ended(

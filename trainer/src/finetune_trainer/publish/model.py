@@ -7,6 +7,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -86,6 +87,18 @@ def write_adapter(model: PeftModel, folder: Path, *, base_model_uri: str) -> Non
     config.base_model_name_or_path = base_model_uri.removeprefix("file://")
     config.inference_mode = True
     config.save_pretrained(str(folder))
+    if config.task_type == "SEQ_CLS":
+        # Names of the labels and the id of padding, which the base model's own config.json does not know.
+        write_classifier_config(model, folder)
+
+
+def write_classifier_config(model: PeftModel, folder: Path) -> None:
+    """config.json for AutoModelForSequenceClassification, to be given beside the base model."""
+    base: Any = model.get_base_model()
+    settings = base.config.to_dict()
+    settings.pop("_name_or_path", None)
+    settings["architectures"] = ["MistralForSequenceClassification"]
+    (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True, default=str), "utf-8")
 
 
 def _copy_tokenizer(source: Path, target: Path) -> None:
@@ -105,6 +118,11 @@ def _write_reports(folder: Path, snapshot: Snapshot, prepared: Prepared, history
                 "metrics": history.metrics.to_json(),
                 "steps": [point.to_json() for point in history.points],
                 "validations": [validation.to_json() for validation in history.validations],
+                **{
+                    name: found.to_json()
+                    for name, found in (("baseTest", history.base_test), ("test", history.test))
+                    if found is not None
+                },
             },
             indent=2,
         ),

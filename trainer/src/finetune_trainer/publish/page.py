@@ -11,6 +11,7 @@ from finetune_api.result import DataSummary, Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History, Sample
 from finetune_trainer.publish.chart import Curve, chart, smoothed
+from finetune_trainer.publish.labels import label_section
 from finetune_trainer.publish.style import STYLE
 from finetune_trainer.verified import ListedFile
 
@@ -19,6 +20,7 @@ def report_page(snapshot: Snapshot, prepared: Prepared, history: History, files:
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
     parts = (
         _figures(prepared, history),
+        label_section(history.base_test, history.test),
         _curves(history),
         _samples(history.samples or ()),
         _data(prepared.data, snapshot),
@@ -42,13 +44,17 @@ def _figures(prepared: Prepared, history: History) -> str:
     metrics, summary = history.metrics, prepared.data
     before, after = metrics.base_test_loss, metrics.test_loss
     figures = []
-    if before is not None and after is not None:
+    if history.test is not None:
+        least = "" if history.base_test is None else f"{history.base_test.accuracy:.1%} → "
+        figures.append((f"{least}{history.test.accuracy:.1%}", "accuracy, from always the commonest label"))
+        figures.append((f"{history.test.macro_f1:.3f}", "F1 on the test split, the mean over labels"))
+    elif before is not None and after is not None:
         change = f"{(after - before) / before:+.0%}".replace("-", "−") if before else "unchanged"
         style = ' class="better"' if after < before else ""
         figures.append((f"{before:.3f} → <em{style}>{after:.3f}</em>", f"test loss, nats per token ({change})"))
         figures.append((f"{_perplexity(before)} → {_perplexity(after)}", "perplexity on the test split"))
     elif metrics.validation_loss is not None:
-        figures.append((f"{metrics.validation_loss:.3f}", "validation loss, nats per token"))
+        figures.append((f"{metrics.validation_loss:.3f}", "validation loss, nats"))
     figures.append((f"{history.last.step:,}", f"optimizer steps of {prepared.resolved.global_batch_size:,} rows"))
     figures.append((f"{summary.splits.train:,}", f"training rows, {_amount(summary.trained_tokens)} trained tokens"))
     cards = "".join(f'<div class="figure"><b>{number}</b><span>{escape(name)}</span></div>' for number, name in figures)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from finetune_api import spec
-from finetune_trainer.tasks import completion, instruction
+from finetune_trainer.tasks import classification, completion, instruction
 from finetune_trainer.tasks.labels import LabelRules
 from finetune_trainer.tasks.rows import Document, Messages, Room
 from finetune_trainer.tasks.shapes import Shape
@@ -14,7 +14,7 @@ from finetune_trainer.tokenizers import ChatTokenizer
 
 
 class Task(Protocol):
-    """Torch-free. The loss is uniform: negative log-likelihood of the trained tokens of each document."""
+    """Torch-free. The loss is uniform: a sum over what each document marks, divided by how much that is."""
 
     @property
     def labels(self) -> LabelRules | None:
@@ -41,6 +41,9 @@ class Task(Protocol):
 _TASKS: Final[Mapping[spec.TaskType, Callable[[spec.Task], Task]]] = {
     spec.TaskType.INSTRUCTION: lambda task: instruction.Instruction(task.instruction or spec.InstructionTask()),
     spec.TaskType.COMPLETION: lambda task: completion.Completion(task.completion or spec.CompletionTask()),
+    spec.TaskType.CLASSIFICATION: lambda task: classification.Classification(
+        task.classification or spec.ClassificationTask()
+    ),
 }
 
 
