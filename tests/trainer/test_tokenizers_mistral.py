@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
@@ -203,6 +205,62 @@ def test_an_encoding_that_is_not_the_published_one_is_told_with_its_place(v3: Pa
         v3.ours.prove(ASKED, [type(document)(wrong, document.trained, document.last)])
     with pytest.raises(EncodingMismatch):
         v3.ours.prove(ASKED, [type(document)(document.ids, ((3, len(wrong)),), document.last)])
+
+
+def test_a_conversation_that_mistral_common_refuses_is_told_too(v3: Pair) -> None:
+    (document,) = v3.ours.encode_messages(ASKED)
+    with pytest.raises(EncodingMismatch, match="of mistral-common refuses it: Expected last role"):
+        v3.ours.prove((*ASKED, *ASKED), [type(document)(document.ids, document.trained, 2)])
+
+
+PIECES = st.sampled_from(
+    ["[INST]", "</s>", "<unk>", "a", " ", "\n", "\u2581", "日", "\u0000", "{", '"', "\\", "1e5", "null"]
+)
+TEXTS = st.lists(st.one_of(PIECES, st.text(st.characters(codec="utf-8"), max_size=3)), max_size=6).map("".join)
+SAID = TEXTS.filter(str.strip)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(TEXTS, inner, max_size=2)),
+    max_leaves=4,
+)
+ARGUMENTS = st.dictionaries(TEXTS, VALUES, max_size=2).map(json.dumps)
+RESULTS = st.one_of(TEXTS, VALUES.map(json.dumps))
+IDS = st.lists(
+    st.one_of(st.just("aB3456789"), st.text(st.characters(codec="utf-8"), min_size=1)), min_size=2, max_size=2
+)
+
+
+@st.composite
+def rows_with_tools(draw: st.DrawFn) -> Messages:
+    names = ["f", "g"]
+    parameters = draw(st.sampled_from([{}, {"type": "object", "properties": {"a": {"type": "string"}}}]))
+    tools = [
+        {"name": name, "description": draw(TEXTS), "parameters": parameters, "strict": draw(st.booleans())}
+        for name in names
+    ]
+    messages = [Message("tools", json.dumps([{"type": "function", "function": tool} for tool in tools]))]
+    messages += [Message("system", draw(SAID))] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 3))):
+        messages.append(Message("user", draw(SAID)))
+        ids = draw(IDS.filter(lambda ids: ids[0] != ids[1]))[: draw(st.integers(0, 2))]
+        if ids:
+            calls = tuple(ToolCall(one, draw(st.sampled_from(names)), draw(ARGUMENTS)) for one in ids)
+            messages.append(Message("assistant", "", calls))
+            messages += [Message("tool", draw(RESULTS), call_id=one) for one in draw(st.permutations(ids))]
+        messages.append(Message("assistant", draw(SAID)))
+    return tuple(messages)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(messages=rows_with_tools())
+def test_whatever_a_row_says_it_is_encoded_as_published_or_refused(pair: Pair, messages: Messages) -> None:
+    check_turns(messages)
+    try:
+        documents = pair.ours.encode_messages(messages)
+    except NotEncodable:
+        return
+    pair.ours.prove(messages, documents)
+    assert sum(len(document.trained) for document in documents) == len(answers(messages))
 
 
 def test_a_name_that_contradicts_the_control_pieces_is_refused(tmp_path: Path) -> None:

@@ -75,19 +75,18 @@ class MistralChatTokenizer:
 
     def prove(self, messages: Sequence[Message], documents: Sequence[Encoded]) -> None:
         """By `encode_chat_completion`: of each document, and of what its last answer is generated from."""
+        name = f"{self._tokenizer.file_path.name} ({self.version.value})"
         for document in documents:
             end = document.last % len(messages)
-            self._same(document.ids, self._reference.encode(messages[: end + 1]))
-            self._same(document.ids[: document.trained[-1][0]], self._reference.encode_prompt(messages[:end]))
-
-    def _same(self, ours: list[int], theirs: list[int]) -> None:
-        if ours != theirs:
-            pairs = zip(ours, theirs, strict=False)
-            place = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))
-            raise EncodingMismatch(
-                f"{self._tokenizer.file_path.name} ({self.version.value}): token {place} of {len(ours)} is not that of "
-                "mistral-common's encode_chat_completion"
-            )
+            try:
+                whole = self._reference.encode(messages[: end + 1])
+                prompt = self._reference.encode_prompt(messages[:end])
+            except (MistralCommonException, ValueError, RuntimeError, AssertionError) as error:
+                raise EncodingMismatch(
+                    f"{name}: encode_chat_completion of mistral-common refuses it: {error}"
+                ) from error
+            _check_same(name, document.ids, whole)
+            _check_same(name, document.ids[: document.trained[-1][0]], prompt)
 
     def _documents(self, messages: Sequence[Message]) -> Iterator[Encoded]:
         start = 0
@@ -208,6 +207,15 @@ class MistralChatTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids))
+
+
+def _check_same(name: str, ours: list[int], theirs: list[int]) -> None:
+    if ours != theirs:
+        pairs = zip(ours, theirs, strict=False)
+        place = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))
+        raise EncodingMismatch(
+            f"{name}: token {place} of {len(ours)} is not that of mistral-common's encode_chat_completion"
+        )
 
 
 class _Pieces:
