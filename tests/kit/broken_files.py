@@ -77,6 +77,12 @@ def turns(*roles: str) -> list[dict[str, str]]:
     return [{"role": role, "content": f"{role} says"} for role in roles]
 
 
+def calling(arguments: str, *roles: str) -> list[dict[str, Any]]:
+    """A question, a call, and what these say next."""
+    call = {"role": "assistant", "function_call": {"name": "f", "arguments": arguments}}
+    return [*turns("user"), call, *turns(*roles)]
+
+
 def _row(about: str, content: Callable[[], bytes], says: str, **more: Any) -> Broken:
     given = {"name": "x.jsonl", "rejected": 1, "place": 4}
     return Broken(about=about, content=content, says=says, **{**given, **more})
@@ -118,6 +124,10 @@ ROWS: Final = (
     _row("an answer of blanks", with_row(prompt="q", completion=" \n"), "empty answer"),
     _row("a number for an answer", with_row(prompt="q", completion=4), "completion is a number, not text"),
     _row("a result without a call", with_row(messages=turns("user", "tool", "assistant")), "the result of no call"),
+    _row("a call without its result", with_row(messages=calling("{}", "user")), "before the result of the call"),
+    _row("arguments that are no JSON", with_row(messages=calling("{city}", "tool")), "arguments is not JSON"),
+    _row("a call of an unknown tool", with_row(messages=calling("{}"), tools=[{"name": "g"}]), "tools do not define"),
+    _row("tools that are no list", with_row(messages=turns("user", "assistant"), tools={"a": 1}), "no list of tools"),
     _row("a picture", with_row(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "only text can be"),
     _row(
         "a row longer than the model's",

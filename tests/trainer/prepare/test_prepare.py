@@ -488,3 +488,58 @@ def test_the_same_stage_in_s3(
     with pytest.raises(StageFailed) as failed:
         run(absent, tmp_path / "s3", storage)
     assert (failed.value.exit_code, failed.value.failure.field) == (ExitCode.MISMATCH, "spec.model.uri")
+
+
+def test_rows_with_tools_are_prepared_for_a_model_that_knows_them(tmp_path: Path) -> None:
+    arguments = '{"city":  "Tromsø", "html": "<b>&amp;</b>"}'
+    function = {"name": "weather", "parameters": {"type": "object"}}
+    call = {"id": "call_with_a_long_id", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+
+    def row(number: int) -> dict[str, Any]:
+        return {
+            "tools": [{"type": "function", "function": function}],
+            "messages": [
+                {"role": "user", "content": f"Rain on day {number}?"},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": call["id"], "content": f'{{"mm":  {number}, "note": "&amp;"}}'},
+                {"role": "assistant", "content": f"{number} mm."},
+            ],
+        }
+
+    unknown = row(50)
+    unknown["messages"][1]["tool_calls"] = [{**call, "function": {"name": "rain", "arguments": "{}"}}]
+    rows = [*map(row, range(40)), unknown]
+    tiny_model(tmp_path / "model", tokenizer=TokenizerKind.MISTRAL_V3)
+    prepared = run(prepare_snapshot(tmp_path, rows, data={"deduplication": "Exact"}), tmp_path / "scratch")
+    assert prepared.data.splits == SplitCounts(train=32, validation=4, test=4)
+    (rejected,) = jsonl(local(prepared) / "rejected.jsonl")
+    assert (rejected["line"], rejected["field"]) == (41, "message 2")
+    assert rejected["reason"] == "message 2 calls 'rain', which the row's tools do not define"
+    assert prepared.data.rows_cleaned == 0
+    fetch(open_storage(), prepared.data_uri, prepared.data_digest, tmp_path / "fetched")
+    documents = open_split(tmp_path / "fetched", "test")
+    assert documents.texts(0).prompt.startswith('{"mm":  ')
+    assert "&amp;" in documents.texts(0).prompt
+
+
+def test_rows_with_tools_are_rejected_for_a_model_whose_template_leaves_tools_out(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    rows = [*map(pair, range(100)), *(pair(number, tools=tools) for number in range(100, 103))]
+    prepared = run(prepare_snapshot(tmp_path, rows), tmp_path / "scratch")
+    reasons = {entry["reason"] for entry in jsonl(local(prepared) / "rejected.jsonl")}
+    assert reasons == {"has tools, and the model's chat template leaves out their definitions"}
+    assert prepared.data.rows_rejected == 3
+
+
+def test_what_does_not_fit_is_cut_on_the_prompt_side_where_the_spec_says_so(tmp_path: Path) -> None:
+    long = {"prompt": "word " * 100 + "What is 7 + 1?", "completion": "It is 8!"}
+    answer = pair(2000, completion="x" * 300)
+    rows = [*map(pair, range(100)), long, answer]
+    prepared = run(prepare_snapshot(tmp_path, rows, data={"overlong": "TruncatePrompt"}), tmp_path / "scratch")
+    assert (prepared.data.rows_truncated, prepared.data.rows_rejected) == (1, 1)
+    (rejected,) = jsonl(local(prepared) / "rejected.jsonl")
+    assert (rejected["kind"], rejected["line"]) == ("TooLong", 102)
+    assert "tokens without its question" in rejected["reason"]
+    strict = run(prepare_snapshot(tmp_path, rows), tmp_path / "strict")
+    assert (strict.data.rows_truncated, strict.data.rows_rejected) == (0, 2)
+    assert strict.data_uri != prepared.data_uri
