@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune_trainer.prepare.prints import PRINT, band_keys, content_key, has_sketch, prints_of, resemble
 from finetune_trainer.tasks.rows import Messages
-from finetune_trainer.tokenizers import Message
+from finetune_trainer.tokenizers import Message, ToolCall
 
 STORY = " ".join(f"word{number}" for number in range(60))
 
@@ -107,3 +109,15 @@ def test_bits_of_unlike_rows_agree_by_half() -> None:
     sketches = prints_of(rows)["sketch"]
     differing = np.bitwise_count(sketches[:-1] ^ sketches[1:]).sum(axis=1)
     assert 60 < differing.mean() < 68
+
+
+def test_calls_are_texts_and_their_ids_are_not() -> None:
+    def row(identity: str, name: str = "f", arguments: str = "{}") -> Messages:
+        call = Message("assistant", "", (ToolCall(identity, name, arguments),))
+        return (*turns(STORY)[:1], call, Message("tool", "1", call_id=identity), Message("assistant", "yes"))
+
+    assert content_key(row("call_1")) == content_key(row("call_2"))
+    rows = [row("call_1"), row("call_1", "g"), row("call_1", "f", '{"a": 1}'), turns(STORY)]
+    assert len({content_key(one) for one in rows}) == len(rows)
+    left, right = prints_of([row("call_1"), row("call_1", "f", json.dumps({"a": STORY.replace("word", "term")}))])
+    assert not resemble(left["sketch"][None], right["sketch"][None])[0]
