@@ -10,6 +10,7 @@ import pytest
 from corpora import conversation
 from finetune_api.spec import InstructionTask, Task, TaskType
 from finetune_trainer.tasks import task_for
+from finetune_trainer.tasks.classification import Classification
 from finetune_trainer.tasks.completion import Completion
 from finetune_trainer.tasks.instruction import Instruction
 from finetune_trainer.tasks.rows import InvalidRow, Messages
@@ -25,7 +26,11 @@ def turns(*roles_and_contents: str) -> Messages:
 
 def test_each_task_of_the_spec_is_registered() -> None:
     tasks = {kind: type(task_for(Task(type=kind))) for kind in TaskType}
-    assert tasks == {TaskType.INSTRUCTION: Instruction, TaskType.COMPLETION: Completion}
+    assert tasks == {
+        TaskType.INSTRUCTION: Instruction,
+        TaskType.COMPLETION: Completion,
+        TaskType.CLASSIFICATION: Classification,
+    }
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,10 @@ def check_turns(messages: Messages) -> None:
             continue
         if waiting:
             called = next(iter(waiting.values()))
-            raise InvalidRow(f"{field} comes before the result of the call of {called!r}", field=field)
+            raise InvalidRow(
+                f"{field} comes before the result of the call of {called!r}; put one tool message behind each call",
+                field=field,
+            )
         if message.role != expected:
             raise InvalidRow(f"{field} is the {message.role}'s where the {expected}'s should be", field=field)
         if not message.content.strip() and not message.calls:
@@ -53,5 +56,8 @@ def _calls(message: Message, defined: frozenset[str] | None, field: str) -> dict
 
 def _answer(waiting: dict[str, str], message: Message, field: str) -> None:
     if message.call_id not in waiting:
-        raise InvalidRow(f"{field} is the result of no call that waits for one", field=field)
+        raise InvalidRow(
+            f"{field} is the result of no call that waits for one; its tool_call_id must be that of a call before it",
+            field=field,
+        )
     del waiting[message.call_id]
