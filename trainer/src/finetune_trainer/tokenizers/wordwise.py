@@ -12,8 +12,8 @@ from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
 
 _BLANK: Final = "\u2581"
-"""What SentencePiece writes for a blank."""
-_WORD = re.compile(f"{_BLANK}*[^{_BLANK}\n]+|{_BLANK}+|\n")
+"""What SentencePiece writes for a blank; in a text it takes it for one."""
+_WORD = re.compile(" *[^ \n]+| +|\n")
 _LONG_WORD: Final = 40
 MOST_WORDS: Final = 1 << 16
 """Some 20 MB. Then the dictionary starts anew: the words that come often are soon there again."""
@@ -41,7 +41,7 @@ class WordwiseSentencePiece(SentencePieceTokenizer):
         if self.reaching:
             return super().encode(s, bos, eos)
         # A blank is put before a text, as SentencePiece does it; nothing is encoded as nothing.
-        words = _WORD.findall(_BLANK + s.replace(" ", _BLANK)) if s else []
+        words = _WORD.findall(f" {s}".replace(_BLANK, " ")) if s else []
         ids = [self.bos_id] if bos else []
         ids += chain.from_iterable(map(self._words.__getitem__, words))
         if eos:
@@ -59,7 +59,7 @@ class _Words(dict[str, list[int]]):
 
     def __missing__(self, word: str) -> list[int]:
         # Behind a line feed, for only there SentencePiece adds no blank of its own.
-        ids = self._encode("\n" + word.replace(_BLANK, " "))[self._before :]
+        ids = self._encode("\n" + word)[self._before :]
         if len(word) <= _LONG_WORD:
             if len(self) >= MOST_WORDS:
                 self.clear()
