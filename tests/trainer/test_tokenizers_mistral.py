@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from conversations import ANSWERED, ASKED, CALLED, SYSTEM, TOOLS, conversations, refused
 from finetune_trainer.tasks.rows import Messages
@@ -28,6 +29,7 @@ from finetune_trainer.tokenizers import (
     load,
 )
 from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
+from finetune_trainer.tokenizers.ordinary_tekken import OrdinaryTekkenizer
 from mistral_files import RELABELLED, WHEEL_FILES, wheel_file, write_relabelled
 
 
@@ -284,3 +286,17 @@ def test_a_later_version_without_its_settings_is_refused(tmp_path: Path) -> None
     path.write_text(json.dumps(content))
     with pytest.raises(TokenizerRefused, match="no model_settings_builder"):
         load(tmp_path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=TEXTS)
+def test_tekken_encodes_texts_as_published(tekken: Tekkenizer, text: str) -> None:
+    ordinary = OrdinaryTekkenizer(tekken)
+    for ends in ((False, False), (True, False), (False, True), (True, True)):
+        assert ordinary.encode(text, *ends) == tekken.encode(text, *ends)
+    assert ordinary.n_words == tekken.n_words
+
+
+@pytest.fixture(scope="module")
+def tekken(tmp_path_factory: pytest.TempPathFactory) -> Tekkenizer:
+    return Tekkenizer.from_file(write_relabelled(tmp_path_factory.mktemp("tekken"), "v13"))

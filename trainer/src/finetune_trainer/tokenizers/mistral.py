@@ -18,6 +18,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from finetune_trainer.tokenizers.mistral_files import encoder_for, read_sentencepiece, read_tekken
 from finetune_trainer.tokenizers.mistral_reference import Reference
 from finetune_trainer.tokenizers.mistral_tools import check_calls, mistral_call_id, read_tools
+from finetune_trainer.tokenizers.ordinary_tekken import OrdinaryTekkenizer
 from finetune_trainer.tokenizers.protocol import Encoded, EncodingMismatch, Message, NotEncodable, ToolCall
 from finetune_trainer.tokenizers.wordwise import WordwiseSentencePiece
 
@@ -37,6 +38,8 @@ class MistralChatTokenizer:
         self._reference = Reference(encoder_for(tokenizer))
         if isinstance(tokenizer, SentencePieceTokenizer):
             tokenizer = WordwiseSentencePiece(tokenizer.file_path, tokenizer.version)
+        else:
+            tokenizer = OrdinaryTekkenizer(tokenizer)
         self._encoder: Any = encoder_for(tokenizer)
         self._tokenizer = tokenizer
         self.version = tokenizer.version
