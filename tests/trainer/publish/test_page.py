@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from html.parser import HTMLParser
 
 import numpy as np
 
@@ -16,37 +15,8 @@ from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures,
 from finetune_trainer.publish.page import report_page
 from finetune_trainer.verified import ListedFile
 from jobs import make_job
+from outline import Outline
 from results import but
-
-VOID = {"meta"}
-
-
-class Outline(HTMLParser):
-    """Checks that tags are balanced, and collects what a browser would show and follow."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def snapshot_of(name: str = "job") -> Snapshot:

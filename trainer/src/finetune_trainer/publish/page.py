@@ -10,9 +10,9 @@ from html import escape
 from finetune_api.result import DataSummary, Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History, Sample
-from finetune_trainer.publish.chart import Curve, chart, smoothed
+from finetune_trainer.pages.chart import Curve, chart, smoothed
+from finetune_trainer.pages.document import amount, document, name_table
 from finetune_trainer.publish.labels import label_section
-from finetune_trainer.publish.style import STYLE
 from finetune_trainer.verified import ListedFile
 
 
@@ -27,17 +27,12 @@ def report_page(snapshot: Snapshot, prepared: Prepared, history: History, files:
         _configuration(snapshot, prepared),
         _provenance(snapshot, prepared, files),
     )
-    title = escape(f"{snapshot.namespace}/{snapshot.name}")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        # Nothing on this page may run or load, whatever the samples hold.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{title}: fine-tuning report</title><style>{STYLE}</style></head><body><main>"
-        f"<header><h1>{title}</h1><p>Fine-tuned from <code>{escape(snapshot.spec.model.uri)}</code>"
-        f" · {escape(snapshot.spec.task.type)} · {escape(snapshot.spec.method.type)}</p></header>"
-        f"{''.join(parts)}</main></body></html>\n"
+    title = f"{snapshot.namespace}/{snapshot.name}"
+    header = (
+        f"<h1>{escape(title)}</h1><p>Fine-tuned from <code>{escape(snapshot.spec.model.uri)}</code>"
+        f" · {escape(snapshot.spec.task.type)} · {escape(snapshot.spec.method.type)}</p>"
     )
+    return document(title=f"{title}: fine-tuning report", header=header, body="".join(parts))
 
 
 def _figures(prepared: Prepared, history: History) -> str:
@@ -56,7 +51,7 @@ def _figures(prepared: Prepared, history: History) -> str:
     elif metrics.validation_loss is not None:
         figures.append((f"{metrics.validation_loss:.3f}", "validation loss, nats"))
     figures.append((f"{history.last.step:,}", f"optimizer steps of {prepared.resolved.global_batch_size:,} rows"))
-    figures.append((f"{summary.splits.train:,}", f"training rows, {_amount(summary.trained_tokens)} trained tokens"))
+    figures.append((f"{summary.splits.train:,}", f"training rows, {amount(summary.trained_tokens)} trained tokens"))
     cards = "".join(f'<div class="figure"><b>{number}</b><span>{escape(name)}</span></div>' for number, name in figures)
     return f'<div class="figures">{cards}</div>'
 
@@ -114,7 +109,7 @@ def _data(summary: DataSummary, snapshot: Snapshot) -> str:
         ("Tokens of the train split", f"{summary.train_tokens:,}, {summary.trained_tokens:,} of them trained"),
     ]
     sources = ", ".join(f"<code>{escape(source.uri)}</code>" for source in snapshot.spec.data.sources)
-    return f'<section><h2>Data</h2><p>{sources}</p><div class="split">{bar}</div>{_table(rows)}</section>'
+    return f'<section><h2>Data</h2><p>{sources}</p><div class="split">{bar}</div>{name_table(rows)}</section>'
 
 
 def _configuration(snapshot: Snapshot, prepared: Prepared) -> str:
@@ -122,7 +117,7 @@ def _configuration(snapshot: Snapshot, prepared: Prepared) -> str:
     rows = [(name, json.dumps(value) if isinstance(value, list) else str(value)) for name, value in chosen.items()]
     spec = json.dumps(snapshot.spec.to_json(), indent=2, ensure_ascii=False)
     return (
-        f"<section><h2>Configuration</h2>{_table(rows)}"
+        f"<section><h2>Configuration</h2>{name_table(rows)}"
         f"<details><summary>The whole spec</summary><pre>{escape(spec)}</pre></details></section>"
     )
 
@@ -140,27 +135,12 @@ def _provenance(snapshot: Snapshot, prepared: Prepared, files: Sequence[ListedFi
         for file in files
     )
     return (
-        f"<section><h2>Provenance</h2>{_table(rows, code=True)}"
+        f"<section><h2>Provenance</h2>{name_table(rows, code=True)}"
         "<details><summary>Files and their checksums</summary>"
         f'<table><tr><th>File</th><th class="number">Bytes</th><th>SHA-256</th></tr>{listed}</table>'
         "</details></section>"
     )
 
 
-def _table(rows: Iterable[tuple[str, str]], *, code: bool = False) -> str:
-    def cell(value: str) -> str:
-        return f"<code>{escape(value)}</code>" if code else escape(value)
-
-    listed = (f'<tr><td class="name">{escape(name)}</td><td>{cell(value)}</td></tr>' for name, value in rows)
-    return f"<table>{''.join(listed)}</table>"
-
-
 def _perplexity(loss: float) -> str:
     return f"{math.exp(loss):,.1f}" if loss < 20 else "> 10⁸"
-
-
-def _amount(count: int) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return str(count)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from finetune_trainer.publish.chart import HEIGHT, WIDTH, Curve, chart, smoothed, ticks
+from finetune_trainer.pages.chart import HEIGHT, WIDTH, Curve, chart, smoothed, ticks
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from typing import Final
 STYLE: Final = """
 :root { color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #1b2430; --dim: #66717f; --line: #e2e6eb; --grid: #eceff3;
-  --train: #3b6fd4; --valid: #d9722a; --good: #1a8754; --soft: #eef3fc; }
+  --train: #3b6fd4; --valid: #d9722a; --good: #1a8754; --soft: #eef3fc;
+  --lost: #b3402e; --gone: #ffdfd8; --new: #d2f2df; }
 @media (prefers-color-scheme: dark) { :root {
   --page: #12161c; --card: #1b2129; --ink: #e6eaf0; --dim: #95a1b0; --line: #2b333e; --grid: #262e38;
-  --train: #7ba4f4; --valid: #f0a15f; --good: #57c793; --soft: #202a38; } }
+  --train: #7ba4f4; --valid: #f0a15f; --good: #57c793; --soft: #202a38;
+  --lost: #f08a76; --gone: #5b2a22; --new: #1d4a33; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.55 system-ui, sans-serif; }
 main { max-width: 960px; margin: 0 auto; padding: 36px 20px 60px; }
@@ -33,7 +35,7 @@ h2 { margin: 0 0 12px; font-size: 17px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 6px 8px 6px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 tr:last-child td { border-bottom: 0; } th { color: var(--dim); font-weight: 500; font-size: 13px; }
-td.number, th.number { text-align: right; padding-right: 0; } td.name { color: var(--dim); width: 34%; }
+td.number, th.number { text-align: right; padding-right: 0; } .name { color: var(--dim); width: 34%; font-weight: 400; font-size: inherit; }
 .split { display: flex; height: 12px; border-radius: 6px; overflow: hidden; margin: 14px 0 8px; gap: 2px; }
 .split i { background: var(--train); } .split i:nth-child(2) { background: var(--valid); }
 .split i:nth-child(3) { background: var(--good); }
@@ -45,5 +47,8 @@ pre { margin: 0; padding: 10px 12px; background: var(--page); border-radius: 8px
   overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, monospace; max-height: 320px; overflow: auto; }
 .after pre { background: var(--soft); }
 code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
+del { background: var(--gone); text-decoration: none; border-radius: 3px; }
+ins { background: var(--new); text-decoration: none; border-radius: 3px; }
+.point { border: 1px solid var(--dim); border-radius: 3px; padding: 0 2px; font-size: 11px; unicode-bidi: isolate; }
 details { margin-top: 10px; } summary { cursor: pointer; color: var(--dim); }
 """
