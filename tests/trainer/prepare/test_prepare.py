@@ -114,7 +114,7 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
     assert report["summary"] == data.to_json()
     assert report["rejected"] == {"Invalid": 1, "Unreadable": 1, "TooLong": 1}
     assert report["removed"] == {"Duplicate": 2}
-    example = {"before": "Say\r\nhello\x00", "after": "Say\nhello"}
+    example = {"place": f"{source}:103", "before": "Say\r\nhello\x00", "after": "Say\nhello"}
     assert report["cleaning"]["lineEndings"] == {"rows": 1, "examples": [example]}
     assert sorted(report["cleaning"]) == ["byteOrderMarks", "controlCharacters", "lineEndings", "trailingBlanks"]
     places = places_of(prepared, tmp_path / "fetched")
@@ -140,12 +140,13 @@ def test_examples_show_what_became_of_the_row(tmp_path: Path) -> None:
     rows = [*map(pair, range(100)), {"prompt": "Which encoding is this?\r\n", "completion": "Ã© is é.\r\nRight?"}]
     prepared = run(prepare_snapshot(tmp_path, rows), tmp_path / "scratch")
     cleaning = json.loads((local(prepared) / "report.json").read_text())["cleaning"]
+    place = f"file://{tmp_path}/raw/rows.jsonl:101"
     assert cleaning == {
         "lineEndings": {
             "rows": 1,
             "examples": [
-                {"before": "Which encoding is this?\r\n", "after": "Which encoding is this?\n"},
-                {"before": "Ã© is é.\r\nRight?", "after": "Ã© is é.\nRight?"},
+                {"place": place, "before": "Which encoding is this?\r\n", "after": "Which encoding is this?\n"},
+                {"place": place, "before": "Ã© is é.\r\nRight?", "after": "Ã© is é.\nRight?"},
             ],
         }
     }

@@ -1,7 +1,9 @@
 """The format of prepared data: documents as Arrow shards, an index of their lengths, and a manifest, written last.
 
 <data uri>/manifest.json                 every other file with its checksum; without it there is nothing here
-           report.json  rejected.jsonl  removed.jsonl
+           report.html  report.json      what was done, for people and for programs
+           rejected.jsonl  removed.jsonl
+           records/<split>.jsonl         cleaned rows as raw data, with source and line
            assignment.arrow              which split each row went to, by its content
            <split>/index.arrow           row, length, trained: one line a document
            <split>/00000.arrow …         ids, spans, texts, labels: SHARD_TOKENS or a little more, one record batch each
@@ -213,7 +215,8 @@ def fetch(storage: Storage, data_uri: str, sha256: str, folder: Path) -> Manifes
     if manifest is None or manifest.sha256 != sha256:
         raise _not_what_was_prepared(data_uri)
     for file in manifest.files:
-        fetch_file(storage, data_uri, file, folder)
+        if file.path.partition("/")[0] in SPLITS:  # records and reports are for people
+            fetch_file(storage, data_uri, file, folder)
     (folder / MANIFEST).write_bytes(manifest.encode())
     return manifest
 

@@ -31,18 +31,23 @@ def shown_change(before: str, after: str) -> tuple[str, str]:
 
     For texts of a few hundred characters. Of two that end with an ellipsis the ends are not compared.
     """
-    cut = before.endswith(ELLIPSIS) and after.endswith(ELLIPSIS)
     changes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    if cut and len(changes) > 2 and changes[-1][0] == "equal" and changes[-1][2] - changes[-1][1] == 1:
-        kind, start, _, new_start, _ = changes[-2]
-        changes[-2:] = [("cut", start, len(before), new_start, len(after))]
+    end, new_end = len(before), len(after)
+    if before.endswith(ELLIPSIS) and after.endswith(ELLIPSIS) and len(changes) > 1 and _is_one_character(changes[-1]):
+        _, end, _, new_end, _ = changes[-2]
+        changes = changes[:-2]
     old, new = "", ""
-    for kind, start, end, new_start, new_end in changes:
-        if kind in ("equal", "cut"):
-            old, new = old + shown(before[start:end]), new + shown(after[new_start:new_end])
+    for kind, start, stop, new_start, new_stop in changes:
+        if kind == "equal":
+            old, new = old + shown(before[start:stop]), new + shown(after[new_start:new_stop])
         else:
-            old, new = old + _marked("del", before[start:end]), new + _marked("ins", after[new_start:new_end])
-    return old, new
+            old, new = old + _marked("del", before[start:stop]), new + _marked("ins", after[new_start:new_stop])
+    return old + shown(before[end:]), new + shown(after[new_end:])
+
+
+def _is_one_character(change: tuple[str, int, int, int, int]) -> bool:
+    kind, start, stop, _, _ = change
+    return kind == "equal" and stop - start == 1
 
 
 def _marked(tag: str, text: str) -> str:

@@ -35,7 +35,8 @@ h2 { margin: 0 0 12px; font-size: 17px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 6px 8px 6px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 tr:last-child td { border-bottom: 0; } th { color: var(--dim); font-weight: 500; font-size: 13px; }
-td.number, th.number { text-align: right; padding-right: 0; } .name { color: var(--dim); width: 34%; font-weight: 400; font-size: inherit; }
+td.number, th.number { text-align: right; padding-right: 0; }
+.name { color: var(--dim); width: 34%; font-weight: 400; font-size: inherit; }
 .split { display: flex; height: 12px; border-radius: 6px; overflow: hidden; margin: 14px 0 8px; gap: 2px; }
 .split i { background: var(--train); } .split i:nth-child(2) { background: var(--valid); }
 .split i:nth-child(3) { background: var(--good); }

@@ -76,6 +76,8 @@ class Decision:
     """Whether its text has other labels in as many other rows or more; shape (N,)."""
     labels: Labels | None
     """None where rows have none; else how they are written from now on."""
+    conflicting: tuple[tuple[int, int], ...]
+    """Two rows each of the first inputs that have more than one output."""
     assignment: Assignment
     findings: Findings
 
@@ -166,13 +168,12 @@ def decide(
     left_out = np.empty_like(outvoted)
     left_out[own] = outvoted
     keys = rows.keys(kept)
+    conflicting = tuple((int(own[one]), int(own[other])) for one, other in likeness.equality.conflicting)
     findings = Findings(
         exact_duplicates=int(likeness.equals.sum()),
         near_duplicates=int(likeness.resembles.sum()),
         conflicts=likeness.equality.conflicts,
-        conflict_places=tuple(
-            (place_of(int(own[one])), place_of(int(own[other]))) for one, other in likeness.equality.conflicting
-        ),
+        conflict_places=tuple((place_of(one), place_of(other)) for one, other in conflicting),
         groups=cut.groups,
         largest_group=cut.largest,
         moved=None if previous is None else previous.moved(keys, cut.splits[kept]),
@@ -185,6 +186,7 @@ def decide(
         equals=equals,
         outvoted=left_out,
         labels=rows.labels,
+        conflicting=conflicting,
         assignment=Assignment.of(keys, cut.splits[kept]),
         findings=findings,
     )

@@ -23,6 +23,7 @@ from finetune_trainer.prepare.encode import Encode, KeptRows, SplitWriter
 from finetune_trainer.prepare.ledger import Ledger, Rejection
 from finetune_trainer.prepare.read import RawObject, place
 from finetune_trainer.prepare.report import write_report
+from finetune_trainer.prepare.report.alike import find_alike_rows
 from finetune_trainer.prepare.scan import BATCH_ROWS, Scan, Spill, Tally
 from finetune_trainer.prepare.split import NOWHERE, SplitName
 from finetune_trainer.prepare.validate import check_rows
@@ -80,7 +81,8 @@ def build(
     with Ledger(folder, recipe.sources) as ledger, Workers(processes) as workers:
         spills = _scan(recipe, storage, spill_folder, workers, ledger, tally, progressed)
         check_rows(tally, recipe.spec.data)
-        decision = _decide(recipe, spills, ledger, storage, workers, spill_folder / "barrier")
+        place_of = _places(recipe, spills)
+        decision = _decide(recipe, spills, ledger, storage, workers, place_of, spill_folder / "barrier")
         writers = [SplitWriter(folder / name, spill_folder) for name in SPLITS]
         cleaned, truncated = _encode(recipe, spills, decision, writers, workers, ledger, progressed)
         contents = {writer.folder.name: writer.close() for writer in writers}
@@ -97,7 +99,17 @@ def build(
         trained_tokens=contents["train"].trained,
     )
     write_assignment(folder, decision.assignment)
-    write_report(folder, summary=summary, contents=contents, ledger=ledger, tally=tally, findings=decision.findings)
+    write_report(
+        folder,
+        spec=recipe.spec,
+        sources=recipe.sources,
+        summary=summary,
+        contents=contents,
+        ledger=ledger,
+        tally=tally,
+        findings=decision.findings,
+        alike=find_alike_rows(decision, spills, place_of),
+    )
     return Manifest(
         format=FORMAT,
         digest=recipe.digest,
@@ -149,16 +161,27 @@ def _scan(
     return [scanned[number].spill for number in range(len(tasks))]
 
 
-def _decide(
-    recipe: Recipe, spills: list[Spill], ledger: Ledger, storage: Storage, workers: Workers, folder: Path
-) -> Decision:
-    """What becomes of all good rows; those that are left out are listed."""
+def _places(recipe: Recipe, spills: Sequence[Spill]) -> Callable[[int], str]:
+    """Names a good row by its number."""
     starts = np.cumsum([0, *(spill.rows for spill in spills)])
 
     def place_of(row: int) -> str:
         number = int(np.searchsorted(starts, row, side="right")) - 1
         return place(recipe.sources[number], spills[number].line(row - int(starts[number])))
 
+    return place_of
+
+
+def _decide(
+    recipe: Recipe,
+    spills: list[Spill],
+    ledger: Ledger,
+    storage: Storage,
+    workers: Workers,
+    place_of: Callable[[int], str],
+    folder: Path,
+) -> Decision:
+    """What becomes of all good rows; those that are left out are listed."""
     try:
         decision = decide(
             spills,
@@ -173,14 +196,16 @@ def _decide(
         )
     except WorkerDied as died:
         raise _worker_died(died, "compared rows") from died
+    before = 0
     for number, spill in enumerate(spills):
         for start in range(0, spill.rows, BATCH_ROWS):
             lines = spill.lines(start, BATCH_ROWS)
-            first = int(starts[number]) + start
+            first = before + start
             for row in np.flatnonzero(decision.splits[first : first + len(lines)] == NOWHERE).tolist():
                 kind, stands = decision.removal(first + row)
                 kept = None if stands is None else place_of(stands)
                 ledger.remove(number, int(lines[row]), kind, kept=kept)
+        before += spill.rows
     return decision
 
 
@@ -198,7 +223,8 @@ def _encode(
     load_tokenizer = (lambda: recipe.tokenizer) if workers.alone else partial(load, recipe.tokenizer_folder)
     labels = None if decision.labels is None else decision.labels.written
     room = Room(recipe.spec.training.sequence_length, recipe.spec.data.overlong)
-    call = Encode(recipe.task, room, recipe.sources, load_tokenizer, labels)
+    group_by = recipe.spec.data.split.group_by
+    call = Encode(recipe.task, room, recipe.sources, load_tokenizer, labels, group_by=group_by)
     tasks = list(_batches(spills, decision.splits))
     try:
         encoded_rows = workers.map(call, tasks, told=lambda _: None, ahead=_AHEAD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.labels import spelt
 from finetune_trainer.prepare.ledger import Rejection
 from finetune_trainer.prepare.model_files import FIELD
+from finetune_trainer.prepare.records import record_line, records_path
 from finetune_trainer.prepare.scan import Block, messages_of, read_block
 from finetune_trainer.prepare.split import NOWHERE
 from finetune_trainer.prepared import (
@@ -83,6 +85,8 @@ class Part:
     rows: int = 0
     documents: bytes = b""
     """As DocumentList gives them."""
+    records: bytes = b""
+    """The rows as lines of raw data."""
 
 
 @dataclass
@@ -110,6 +114,8 @@ class Encode:
     load: Callable[[], ChatTokenizer]
     labels: Mapping[str, str] | None = None
     """How they are written, by what stood in rows."""
+    group_by: str | None = None
+    """The field that rows keep beside those of the task."""
 
     @cached_property
     def _tokenizer(self) -> ChatTokenizer:
@@ -119,14 +125,17 @@ class Encode:
         batch = read_block(kept.spill, kept.block)
         encoded = EncodedRows(batch.num_rows)
         lists: dict[int, DocumentList] = {}
-        lines, steps = batch.column("line").to_pylist(), batch.column("steps").to_pylist()
-        for messages, split, line, done in zip(messages_of(batch), kept.splits.tolist(), lines, steps, strict=True):
+        records: dict[int, list[bytes]] = {}
+        columns = (batch.column(name).to_pylist() for name in ("line", "steps", "group"))
+        for messages, split, line, done, group in zip(messages_of(batch), kept.splits.tolist(), *columns, strict=True):
             if split == NOWHERE:
                 continue
             row = row_id(kept.source, line)
+            if self.labels is not None:
+                messages = spelt(messages, self.labels)
             try:
                 documents = encode_row(
-                    messages if self.labels is None else spelt(messages, self.labels),
+                    messages,
                     row=row,
                     task=self.task,
                     tokenizer=self._tokenizer,
@@ -142,12 +151,15 @@ class Encode:
                 if split not in lists:
                     lists[split] = DocumentList(with_texts=SPLITS[split] != "train")
                     encoded.parts[split] = Part()
+                    records[split] = []
                 lists[split].add(row, documents)
+                records[split].append(self._record(self.sources[kept.source], line, messages, group))
                 encoded.parts[split].rows += 1
                 encoded.repaired += done != 0
                 encoded.truncated += any(document.cut for document in documents)
         for split, documents_of in lists.items():
             encoded.parts[split].documents = documents_of.to_bytes()
+            encoded.parts[split].records = b"".join(records[split])
         return encoded
 
     def _mismatch(self, row: int, error: EncodingMismatch) -> StageFailed:
@@ -155,6 +167,10 @@ class Encode:
         where = row_place(row, self.sources)
         message = f"{FIELD}: {where}: the tokenizer {error}; report this with the file's version"
         return StageFailed(ExitCode.MISMATCH, "EncodingMismatch", message, field=FIELD, places=(where,))
+
+    def _record(self, uri: str, line: int, messages: Messages, group: str | None) -> bytes:
+        grouped = {} if group is None or self.group_by is None else {self.group_by: json.loads(group)}
+        return record_line(uri, line, grouped | self.task.record(messages))
 
 
 class DocumentList:
@@ -197,10 +213,14 @@ class SplitWriter:
         self._waiting_tokens = 0
         self._shards = 0
         self._labels: Counter[str] = Counter()
+        path = records_path(folder.parent, folder.name)
+        path.parent.mkdir(exist_ok=True)
+        self._records = path.open("wb")
 
     def add(self, part: Part) -> None:
         """The next rows, in row order."""
         self.rows += part.rows
+        self._records.write(part.records)
         batch = pa.ipc.read_record_batch(pa.py_buffer(part.documents), _SCHEMA)
         for file, column in zip(self._index, batch.columns, strict=False):
             file.write(column.to_numpy())
@@ -230,6 +250,7 @@ class SplitWriter:
         write_batch(self.folder / INDEX_FILE, pa.record_batch(arrays, schema=INDEX_SCHEMA))
         for file in self._index:
             file.close()
+        self._records.close()
         _, lengths, trained = columns
         return SplitFiles(
             documents=len(lengths),

@@ -65,7 +65,7 @@ class Ledger:
         self.removed: Counter[Removal] = Counter()
         self.places: list[str] = []
         self._folder = folder
-        self._sources = sources
+        self.sources = sources
         self._rejected_file = (folder / REJECTED_FILE).open("w", encoding="utf-8")
         self._removed_file = (folder / REMOVED_FILE).open("w", encoding="utf-8")
 
@@ -96,7 +96,7 @@ class Ledger:
 
     def reject(self, source: int, line: int, kind: Rejection, reason: str, *, field: str | None = None) -> None:
         """The row is wrong, for this reason; `field` is the row's own."""
-        uri = self._sources[source]
+        uri = self.sources[source]
         self.rejected[kind] += 1
         if len(self.places) < _PLACES:
             self.places.append(place(uri, line))
@@ -107,7 +107,7 @@ class Ledger:
     ) -> None:
         """The row is not needed; `kept` is the place of the one that stands for it."""
         self.removed[kind] += 1
-        _write(self._removed_file, source=self._sources[source], line=line, kind=kind, kept=kept, reason=reason)
+        _write(self._removed_file, source=self.sources[source], line=line, kind=kind, kept=kept, reason=reason)
 
 
 def _write(file: TextIO, **entry: object) -> None:

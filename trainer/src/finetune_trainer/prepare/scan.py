@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,9 +22,10 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.clean import Cleaner
 from finetune_trainer.prepare.clean.step import Step
+from finetune_trainer.prepare.excerpt import around_change
 from finetune_trainer.prepare.ledger import Ledger, LeftOut, Rejection, Removal
 from finetune_trainer.prepare.prints import prints_of
-from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, read_rows
+from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, place, read_rows
 from finetune_trainer.prepare.split import NO_GROUP, group_key
 from finetune_trainer.prepare.words import APART, learnt_text
 from finetune_trainer.storage import PreconditionFailed, Storage
@@ -51,6 +53,7 @@ _SPILL_SCHEMA = pa.schema(
         ("line", pa.int64()),
         ("messages", pa.list_(_MESSAGE)),
         ("steps", pa.int32()),
+        ("group", pa.large_string()),
     ]
 )
 _EXAMPLES = 3
@@ -67,8 +70,8 @@ class GoodRow:
     messages: Messages
     steps: Step
     """What cleaning did to it."""
-    group: bytes
-    """The key of its group, zeros where it has none."""
+    group: object
+    """What stands in the field of `spec.data.split.groupBy`; None where it has none."""
 
 
 @dataclass
@@ -91,8 +94,8 @@ class Tally:
     """Files of text, by how they are written."""
     steps: Counter[Step] = field(default_factory=Counter)
     """Rows that each step of cleaning changed."""
-    examples: dict[Step, list[tuple[str, str]]] = field(default_factory=dict)
-    """Texts before and after, for the report."""
+    examples: dict[Step, list[tuple[str, str, str]]] = field(default_factory=dict)
+    """Place of a row, and parts of its text before and after, for the report."""
 
     def add(self, later: Tally) -> None:
         """What was counted over the objects that come next."""
@@ -166,7 +169,7 @@ class Spill:
 
 
 def read_block(path: Path, block: Block) -> pa.RecordBatch:
-    """A batch of the spill at `path`: line, messages, and the steps that changed them."""
+    """A batch of the spill at `path`: line, messages, the steps that changed them, and the group as JSON."""
     with path.open("rb") as file:  # not mapped: what was read of a large file would count as memory
         file.seek(block.start)
         return pa.ipc.read_record_batch(pa.py_buffer(file.read(block.size)), _SPILL_SCHEMA)
@@ -272,7 +275,7 @@ def scan(
             start = spill.tell()
             blocks.append(Block(start, spill.write(_to_arrow(good).serialize()), len(good)))
             prints.write(prints_of([row.messages for row in good]).tobytes())
-            groups.write(b"".join(row.group for row in good))
+            groups.write(b"".join(NO_GROUP if row.group is None else group_key(row.group) for row in good))
             lines.write(np.array([row.line for row in good], dtype=np.int64).tobytes())
             told(tally.rows - heard)
             heard = tally.rows
@@ -314,15 +317,15 @@ def _good_rows(
             ledger.remove(source, row.line, Removal.EMPTY)
             continue
         if done:
-            _count(tally, raw, messages, done, cleaner)
+            _count(tally, place(ledger.sources[source], row.line), raw, messages, done, cleaner)
         refused = cleaner.refusal(messages)
         if refused is not None:
             ledger.remove(source, row.line, Removal.FILTERED, reason=refused)
             continue
-        yield GoodRow(row.line, messages, done, NO_GROUP if group is None else group_key(group))
+        yield GoodRow(row.line, messages, done, group)
 
 
-def _count(tally: Tally, before: Messages, after: Messages, steps: Step, cleaner: Cleaner) -> None:
+def _count(tally: Tally, place: str, before: Messages, after: Messages, steps: Step, cleaner: Cleaner) -> None:
     tally.steps.update(steps)
     if all(len(tally.examples.get(step, ())) == _EXAMPLES for step in steps):
         return
@@ -332,7 +335,7 @@ def _count(tally: Tally, before: Messages, after: Messages, steps: Step, cleaner
             for step in cleaner.text(raw.content)[1] & steps:
                 examples = tally.examples.setdefault(step, [])
                 if len(examples) < _EXAMPLES:
-                    examples.append((raw.content, cleaned.content))
+                    examples.append((place, *around_change(raw.content, cleaned.content)))
 
 
 def _batched(rows: Iterator[GoodRow]) -> Iterator[list[GoodRow]]:
@@ -353,6 +356,7 @@ def _to_arrow(rows: list[GoodRow]) -> pa.RecordBatch:
         [row.line for row in rows],
         [[_struct(message) for message in row.messages] for row in rows],
         [int(row.steps) for row in rows],
+        [None if row.group is None else json.dumps(row.group, default=str) for row in rows],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SPILL_SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=_SPILL_SCHEMA)

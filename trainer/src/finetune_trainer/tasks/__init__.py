@@ -29,6 +29,9 @@ class Task(Protocol):
     def check(self, messages: Messages) -> None:
         """What the cleaned texts must be like. Raises InvalidRow, or EmptyRow when there is nothing to learn."""
 
+    def record(self, messages: Messages) -> dict[str, object]:
+        """A raw row of which `parse` makes the same messages, for people and for other jobs."""
+
     def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
         """Documents that train this row once. Raises NotEncodable."""
 

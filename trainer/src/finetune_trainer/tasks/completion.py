@@ -31,6 +31,9 @@ class Completion:
         if not messages[0].content.strip():
             raise EmptyRow("empty")
 
+    def record(self, messages: Messages) -> dict[str, object]:
+        return {self._settings.text_field: messages[0].content}
+
     def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
         text = messages[0].content
         return (Document(tokenizer.encode_text(text), prompt="", answer=text),)

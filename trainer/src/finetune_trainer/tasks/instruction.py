@@ -8,6 +8,7 @@ from typing import Final
 
 from finetune_api.spec import InstructionTask, Overlong
 from finetune_trainer.tasks.overlong import shortened
+from finetune_trainer.tasks.records import tools, turns
 from finetune_trainer.tasks.rows import Document, InvalidRow, Messages, Room, field_of, text_of, too_long
 from finetune_trainer.tasks.shapes import (
     Shape,
@@ -84,6 +85,27 @@ class Instruction:
 
     def check(self, messages: Messages) -> None:
         check_turns(messages)
+
+    def record(self, messages: Messages) -> dict[str, object]:
+        settings, row = self._settings, dict[str, object]()
+        if messages[0].role == "tools":
+            row |= tools(messages[0])
+            messages = messages[1:]
+        if settings.system_field is not None:
+            has_one = messages[0].role == "system" and bool(messages[0].content.strip())
+            row[settings.system_field] = messages[0].content if has_one else ""
+            messages = messages[has_one:]
+        if settings.prompt_field is None or settings.completion_field is None:
+            return row | {settings.messages_field or "messages": turns(messages)}
+        if settings.input_field is not None:
+            row[settings.input_field] = ""  # it is in the prompt
+        if [message.role for message in messages] == ["user", "assistant"] and not messages[1].calls:
+            return row | {settings.prompt_field: messages[0].content, settings.completion_field: messages[1].content}
+        first = next(number for number, message in enumerate(messages) if message.role == "assistant")
+        return row | {
+            settings.prompt_field: turns(messages[:first]),
+            settings.completion_field: turns(messages[first:]),
+        }
 
     def encode(self, messages: Messages, tokenizer: ChatTokenizer) -> Sequence[Document]:
         return [_document(messages, encoded) for encoded in tokenizer.encode_messages(messages)]
