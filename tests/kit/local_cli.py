@@ -80,12 +80,17 @@ class LocalRun:
 
     def processes(self) -> list[int]:
         """Everything on this machine that runs in this folder's name and is not the command itself."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                inside = f"{self.state}/".encode() in (process / "environ").read_bytes()
-            except OSError:
-                continue
-            if inside and (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                found.append(int(process.name))
-        return found
+        return processes_under(self.state)
+
+
+def processes_under(folder: Path) -> list[int]:
+    """Running processes whose environment names something in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            inside = f"{folder}/".encode() in (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if inside and (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            found.append(int(process.name))
+    return found

@@ -30,10 +30,28 @@ def main() -> int:
         failure = {"reason": "NoRows", "message": "No row is left.", "field": field, "places": places}
         _say(snapshot, failure=failure)
         return 65
+    if sys.argv[-1] == "data":
+        return _data(snapshot)
     if stage == "Prepare":
         _say(snapshot, prepared=_prepared(snapshot))
         return 0
     return _train(snapshot)
+
+
+def _data(snapshot: dict[str, Any]) -> int:
+    """STAND_IN_DIGEST names the data, STAND_IN_BAD says that it is bad, STAND_IN_SECONDS how long it takes."""
+    _serve({"stage": "Prepare", "attempt": 1, "activity": "Reading", "rowsRead": 12345})
+    time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
+    uri = f"{snapshot['spec']['data']['cacheUri']}/prepared/{os.environ.get('STAND_IN_DIGEST', 'abc')}"
+    folder = Path(uri.removeprefix("file://"))
+    folder.mkdir(parents=True, exist_ok=True)
+    points = [{"section": "rejected", "text": "10 rows are wrong"}, {"section": "splits", "text": "test is small"}]
+    verdict = {"sentence": "Good to train: 970 of 1,000 rows; 2 things to look at", "points": points}
+    (folder / "report.json").write_text(json.dumps({"summary": _prepared(snapshot)["data"], "verdict": verdict}))
+    bad = {"reason": "TooManyBadRows", "message": "10 rows are wrong", "field": "spec.data.sources", "places": ["a:7"]}
+    failure = {"failure": bad} if os.environ.get("STAND_IN_BAD") == "true" else {}
+    _say(snapshot, reportUri=f"{uri}/report.html", **failure)
+    return 66 if failure else 0
 
 
 def _train(snapshot: dict[str, Any]) -> int:

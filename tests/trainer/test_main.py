@@ -35,12 +35,28 @@ def test_prepare_ends_with_what_training_needs_to_know_and_result_says_what_is_m
     assert (code, result.failure.reason) == (75, "NotPublished")
 
 
+def test_data_alone_is_prepared_without_a_weight_and_the_job_then_finds_it_there(tmp_path):
+    snapshot = prepare_snapshot(tmp_path)
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.rename(tmp_path / "elsewhere")
+    code, result, log = run("data", tmp_path / "data", snapshot)
+    assert (code, result.failure, result.prepared) == (0, None, None), log
+    page = Path(result.report_uri.removeprefix("file://"))
+    assert page.name == "report.html"
+    assert page.exists()
+
+    (tmp_path / "elsewhere").rename(weights)
+    code, result, _ = run("prepare", tmp_path / "prepare", snapshot)
+    assert (code, result.prepared.data_uri) == (0, f"file://{page.parent}")
+
+
 def test_a_users_mistake_is_one_sentence_and_no_stack_trace(tmp_path):
     snapshot = prepare_snapshot(tmp_path, [b"not json"] * 20 + [json.dumps(pair(n)).encode() for n in range(20)])
     code, result, log = run("prepare", tmp_path / "prepare", snapshot)
     assert (code, result.failure.field) == (66, "spec.data.sources")
     assert "Traceback" not in log
     assert result.failure.places
+    assert result.report_uri.startswith(f"{snapshot.spec.output.uri}/prepared/")
 
 
 def test_an_operator_of_another_release_is_told_which_image_would_understand_it(tmp_path):
@@ -63,7 +79,7 @@ def test_an_operator_of_another_release_is_told_which_image_would_understand_it(
 @pytest.mark.parametrize("arguments", [[], ["publish"], ["train", "now"]])
 def test_an_unknown_command_is_answered_with_the_known_ones(arguments, capsys):
     assert main(arguments, {}) == 64
-    assert capsys.readouterr().err == "usage: python -m finetune_trainer prepare | train | result\n"
+    assert capsys.readouterr().err == "usage: python -m finetune_trainer prepare | data | train | result\n"
 
 
 def test_a_stop_that_comes_while_the_rest_is_imported_is_heard_by_a_containers_first_process(tmp_path):

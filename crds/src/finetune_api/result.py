@@ -113,7 +113,7 @@ class Published(Model):
 
 
 class Result(Model):
-    """One of `failure`, `prepared`, `published`."""
+    """One of `failure`, `prepared`, `published`; of the command `data` alone none but `reportUri`."""
 
     stage: Stage
     attempt: Count
@@ -122,6 +122,8 @@ class Result(Model):
     published: Published | None = None
     checkpoint_step: Count | None = None
     """Train: the last committed checkpoint, also after a failure."""
+    report_uri: Annotated[str, Field(max_length=512)] | None = None
+    """Prepare: the page about the data, also after a failure that the data is to blame for."""
 
     def encode(self) -> bytes:
         """JSON that fits a termination message: of a failure, the places go first, then the end of the message."""

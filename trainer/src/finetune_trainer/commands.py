@@ -1,4 +1,4 @@
-"""The commands of the Jobs: `prepare`, `train`, `result`."""
+"""The commands of the Jobs: `prepare`, `train`, `result`; and `data`, which is prepare without the model's weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.last_words import last_words
 from finetune_trainer.launch import launch
 from finetune_trainer.pod import Pod, SnapshotUnknown
-from finetune_trainer.prepare import prepare
+from finetune_trainer.prepare import prepare, prepare_data
 from finetune_trainer.progress import serving
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage, open_storage
@@ -33,6 +33,7 @@ MOST_PROCESSES = 8
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     commands: dict[str, Callable[[Pod, Snapshot], int]] = {
         "prepare": _prepare,
+        "data": _data,
         "train": lambda pod, snapshot: launch(pod, snapshot, environ=environ),
         "result": _result,
     }
@@ -51,26 +52,48 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
 
 
 def _prepare(pod: Pod, snapshot: Snapshot) -> int:
+    def work(storage: Storage, report: Callable[[Progress], None]) -> Result:
+        found = prepare(
+            snapshot,
+            storage=storage,
+            scratch=pod.scratch,
+            report=report,
+            cpuinfo=_text(CPUINFO),
+            processes=_processes(pod),
+        )
+        return Result(stage=Stage.PREPARE, attempt=snapshot.attempt, prepared=found)
+
+    return _carry_out_visibly(pod, snapshot, work)
+
+
+def _data(pod: Pod, snapshot: Snapshot) -> int:
+    def work(storage: Storage, report: Callable[[Progress], None]) -> Result:
+        page = prepare_data(snapshot, storage=storage, scratch=pod.scratch, report=report, processes=_processes(pod))
+        return Result(stage=Stage.PREPARE, attempt=snapshot.attempt, report_uri=page)
+
+    return _carry_out_visibly(pod, snapshot, work)
+
+
+def _carry_out_visibly(
+    pod: Pod, snapshot: Snapshot, work: Callable[[Storage, Callable[[Progress], None]], Result]
+) -> int:
+    """As `_carry_out`, with what `work` reports told to whoever asks."""
     latest: list[Progress | None] = [None]
 
     def report(progress: Progress) -> None:
         latest[0] = progress
 
-    def work(storage: Storage) -> Result:
-        affinity = len(os.sched_getaffinity(0))
-        cores = usable_cores(affinity=affinity, asked=pod.cores, cpu_max=_text(CPU_MAX))
+    def seen(storage: Storage) -> Result:
         with serving(lambda: latest[0], port=pod.progress_port, loopback=bool(pod.hosts)):
-            found = prepare(
-                snapshot,
-                storage=storage,
-                scratch=pod.scratch,
-                report=report,
-                cpuinfo=_text(CPUINFO),
-                processes=min(MOST_PROCESSES, cores),
-            )
-        return Result(stage=Stage.PREPARE, attempt=snapshot.attempt, prepared=found)
+            return work(storage, report)
 
-    return _carry_out(pod, snapshot, work)
+    return _carry_out(pod, snapshot, seen)
+
+
+def _processes(pod: Pod) -> int:
+    """That preparation may use."""
+    affinity = len(os.sched_getaffinity(0))
+    return min(MOST_PROCESSES, usable_cores(affinity=affinity, asked=pod.cores, cpu_max=_text(CPU_MAX)))
 
 
 def _text(path: Path) -> str:

@@ -23,6 +23,8 @@ class StageFailed(Exception):
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.report_uri: str | None = None
+        """The page about the data that is to blame, where there is one."""
         self.failure = Failure(reason=reason, message=message[:1024], field=field, places=places[:10])
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -22,7 +22,8 @@ def last_words(error: Exception, *, stage: Stage, attempt: int) -> tuple[int, Re
         log.error("crashed", exc_info=error)
     else:
         log.error("%s: %s", failure.reason, failure.message)
-    return code, Result(stage=stage, attempt=attempt, failure=failure)
+    report = error.report_uri if isinstance(error, StageFailed) else None
+    return code, Result(stage=stage, attempt=attempt, failure=failure, report_uri=report)
 
 
 def may_do_better(error: Exception) -> bool:

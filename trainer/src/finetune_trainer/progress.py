@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -59,7 +59,8 @@ def serving(latest: Callable[[], Progress | None], *, port: int, loopback: bool)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(ConnectionError):  # who asked waits no more
+                    self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 as http.server has it
             """A poll every few seconds is no news."""

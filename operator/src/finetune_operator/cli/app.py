@@ -33,6 +33,22 @@ def run(
 
 
 @app.command()
+def prepare(
+    job: Annotated[Path, typer.Argument(help="Manifest of one FineTuneJob.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the prepared data and its report: a new one, or that of an earlier time.")
+    ],
+) -> None:
+    """Prepare the data of a FineTuneJob on this machine and show what is wrong with it; no weights are read.
+
+    Exit status: 0, or that of the stage: 64 settings, 65 data or model, 66 too many bad rows, 75 try again.
+    """
+    from finetune_operator.cli.prepare import prepare as prepare_data
+
+    raise typer.Exit(prepare_data(job, out=out, environ=dict(os.environ), python=sys.executable))
+
+
+@app.command()
 def validate(
     jobs: Annotated[list[Path], typer.Argument(help="Manifests.")],
 ) -> None:

@@ -49,3 +49,15 @@ def notes(job: FineTuneJob) -> tuple[str, ...]:
         (spec.scheduling.prepare_queue_name, "spec.scheduling.prepareQueueName: not used on one machine"),
     )
     return tuple(message for given, message in found if given)
+
+
+def pod_environ(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """A pod has a home of its own, so what AWS's tools and the Hub's look for in the caller's is named."""
+    home = Path(environ.get("HOME", "~")).expanduser()
+    hub = Path(environ.get("HF_HOME", home / ".cache" / "huggingface"))
+    files = {
+        "AWS_CONFIG_FILE": home / ".aws" / "config",
+        "AWS_SHARED_CREDENTIALS_FILE": home / ".aws" / "credentials",
+        "HF_TOKEN_PATH": hub / "token",
+    }
+    return {**{name: str(file) for name, file in files.items() if file.exists()}, **environ}

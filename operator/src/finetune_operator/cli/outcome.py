@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.job import FineTuneJob
+from finetune_api.result import Failure
 from finetune_api.status import ConditionType
 from finetune_operator.cli.stage_line import duration, rows
 from finetune_operator.decide.conditions import condition
@@ -63,15 +64,20 @@ def failure(job: FineTuneJob, log: Path | None) -> Iterator[tuple[str, str]]:
     status = job.status
     found = status.failure
     if found is not None:
-        yield "Failed", f"{found.message} ({found.reason})"
-        if found.field is not None:
-            yield "Change", found.field
-        for number, place in enumerate(found.places):
-            yield "Places" if number == 0 else "", place
+        yield from what_failed(found)
     else:
         yield (status.phase or "Failed"), ""
     if log is not None:
         yield "Log", str(log)
+
+
+def what_failed(found: Failure) -> Iterator[tuple[str, str]]:
+    """(heading, text) of each line."""
+    yield "Failed", f"{found.message} ({found.reason})"
+    if found.field is not None:
+        yield "Change", found.field
+    for number, place in enumerate(found.places):
+        yield "Places" if number == 0 else "", place
 
 
 def read_samples(job: FineTuneJob) -> tuple[Sample, ...]:

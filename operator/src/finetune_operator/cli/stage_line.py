@@ -32,7 +32,7 @@ def describe(job: FineTuneJob, stage: StageStatus, now: datetime) -> str:
         summary = condition(status, ConditionType.SUCCEEDED)
         return summary.message if summary is not None and summary.message else "starting"
     age = 0.0 if status.progress_time is None else (now - status.progress_time).total_seconds()
-    return ", ".join(_readings(progress, age))
+    return ", ".join(readings(progress, age))
 
 
 def describe_end(job: FineTuneJob, stage: StageStatus) -> str:
@@ -58,7 +58,8 @@ def rows(data: DataSummary) -> str:
     )
 
 
-def _readings(progress: Progress, age: float) -> list[str]:
+def readings(progress: Progress, age: float) -> list[str]:
+    """What is known of a stage that runs; `age` is how many seconds ago it said so."""
     found = [progress.activity.value.lower()]
     if progress.rows_read is not None:
         found.append(f"{progress.rows_read:,} rows")

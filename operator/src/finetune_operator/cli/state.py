@@ -39,17 +39,24 @@ def hold(root: Path, job: FineTuneJob) -> Iterator[State]:
     output = hashlib.sha256(job.spec.output.uri.encode()).hexdigest()[:8]
     folder = root.absolute() / f"{job.metadata.name}-{output}"
     folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, f"{job.metadata.name} is run"):
+        yield State(folder=folder, uid=_uid(folder / "uid"))
+
+
+@contextlib.contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """No other process holds this folder. Raises InUse, which says that `doing` by another process goes on."""
     with (folder / "lock").open("a+") as lock:
         try:
             # The kernel lets go of it however the process ends.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise InUse(f"{job.metadata.name} is run by process {lock.read().strip()} already") from None
+            raise InUse(f"{doing} by process {lock.read().strip()} already") from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield State(folder=folder, uid=_uid(folder / "uid"))
+        yield
 
 
 def _uid(path: Path) -> str:

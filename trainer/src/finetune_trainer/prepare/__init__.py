@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
 
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.progress import Activity, Progress
@@ -22,6 +24,7 @@ from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.read import RawObject, find_objects
+from finetune_trainer.prepare.report import PAGE_FILE
 from finetune_trainer.prepare.split import SplitName
 from finetune_trainer.prepare.validate import check_labels, check_published, check_rejected, check_splits
 from finetune_trainer.prepared import Manifest
@@ -29,16 +32,22 @@ from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import task_for
 
+Report = Callable[[Progress], None]
+
+
+BYTES_EACH: Final = 1 << 20
+"""Raw data that is worth a process: a small job is done before it has started."""
+
 
 def prepare(
     snapshot: Snapshot,
     *,
     storage: Storage,
     scratch: Path,
-    report: Callable[[Progress], None],
+    report: Report,
     cpuinfo: str,
     processes: int = 1,
-    bytes_each: int = 1 << 20,
+    bytes_each: int = BYTES_EACH,
 ) -> Prepared:
     """Carry out the prepare stage; data that was prepared before from the same inputs is used again.
 
@@ -46,32 +55,15 @@ def prepare(
     there are `bytes_each` of raw data: a small job is done before they have started. Raises StageFailed, KeysRefused or
     StoreUnavailable.
     """
-
-    def progressed(activity: Activity, rows: int) -> None:
-        report(Progress(stage=Stage.PREPARE, attempt=snapshot.attempt, activity=activity, rows_read=rows))
-
-    @cache
-    def try_to_write(folder_uri: str) -> None:
-        """A store may let us read and not write, or not delete: better told now than after hours of work."""
-        uri = f"{folder_uri.rstrip('/')}/.may-be-written"
-        storage.write(uri, b"")
-        storage.delete(uri)
-
-    spec = snapshot.spec
-    progressed(Activity.READING, 0)
+    spec, try_to_write = snapshot.spec, _writing(storage)
     with TemporaryDirectory(dir=scratch) as name:
         local = Path(name)
         model = resolve(storage, spec.model.uri)
-        plan.check_spec(spec, model.config)
-        recipe = _recipe(spec, model, storage, local)
-        size = sum(raw.stored.size for raw in recipe.objects)
-        processes = max(1, min(processes, size // bytes_each))
-        data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed, processes)
-        check_rejected(manifest, spec.data, data_uri)
-        check_splits(manifest, spec.data.split)
-        check_labels(manifest, recipe.task.labels)
+        most = _Processes(processes, bytes_each)
+        data_uri, manifest = _checked_data(snapshot, model, storage, local, try_to_write, report, most)
         lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
-        resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
+        with _shown_by(data_uri):
+            resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
     run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=manifest.digest)
     with blame("spec.output.uri"):
         published = read_published(storage, spec.output.uri, run)
@@ -87,6 +79,74 @@ def prepare(
         resolved=resolved,
         published=published,
     )
+
+
+def prepare_data(snapshot: Snapshot, *, storage: Storage, scratch: Path, report: Report, processes: int = 1) -> str:
+    """Prepare the data alone, with the model's configuration and tokenizer, in the same place. Raises as `prepare`.
+
+    Returns the uri of the page about it.
+    """
+    with TemporaryDirectory(dir=scratch) as name:
+        model = resolve(storage, snapshot.spec.model.uri, with_weights=False)
+        most = _Processes(processes, BYTES_EACH)
+        data_uri, _ = _checked_data(snapshot, model, storage, Path(name), _writing(storage), report, most)
+    return f"{data_uri}/{PAGE_FILE}"
+
+
+class _Processes(NamedTuple):
+    most: int
+    bytes_each: int
+
+    def for_bytes(self, size: int) -> int:
+        return max(1, min(self.most, size // self.bytes_each))
+
+
+def _writing(storage: Storage) -> Callable[[str], None]:
+    @cache
+    def try_to_write(folder_uri: str) -> None:
+        """A store may let us read and not write, or not delete: better told now than after hours of work."""
+        uri = f"{folder_uri.rstrip('/')}/.may-be-written"
+        storage.write(uri, b"")
+        storage.delete(uri)
+
+    return try_to_write
+
+
+@contextmanager
+def _shown_by(data_uri: str) -> Iterator[None]:
+    """What fails here is the data's fault, and its page shows why."""
+    try:
+        yield
+    except StageFailed as failed:
+        failed.report_uri = f"{data_uri}/{PAGE_FILE}"
+        raise
+
+
+def _checked_data(
+    snapshot: Snapshot,
+    model: BaseModel,
+    storage: Storage,
+    local: Path,
+    try_to_write: Callable[[str], None],
+    report: Report,
+    most: _Processes,
+) -> tuple[str, Manifest]:
+    """Where the data lies, and its manifest. Raises StageFailed when it is not what the spec asks for."""
+
+    def progressed(activity: Activity, rows: int) -> None:
+        report(Progress(stage=Stage.PREPARE, attempt=snapshot.attempt, activity=activity, rows_read=rows))
+
+    spec = snapshot.spec
+    progressed(Activity.READING, 0)
+    plan.check_spec(spec, model.config)
+    recipe = _recipe(spec, model, storage, local)
+    processes = most.for_bytes(sum(raw.stored.size for raw in recipe.objects))
+    data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed, processes)
+    with _shown_by(data_uri):
+        check_rejected(manifest, spec.data, data_uri)
+        check_splits(manifest, spec.data.split)
+        check_labels(manifest, recipe.task.labels)
+    return data_uri, manifest
 
 
 def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Recipe:

@@ -34,12 +34,16 @@ class BaseModel:
     tokenizer_digest: str
 
 
-def resolve(storage: Storage, uri: str) -> BaseModel:
-    """Check that everything a Mistral needs is there and fits together. Raises StageFailed naming what does not."""
-    files = find_files(storage, uri)
+def resolve(storage: Storage, uri: str, *, with_weights: bool = True) -> BaseModel:
+    """Check that everything a Mistral needs is there and fits together. Raises StageFailed naming what does not.
+
+    Without weights only what encoding needs is looked at, configuration and tokenizer; the digest is over these.
+    """
+    files = find_files(storage, uri, with_weights=with_weights)
     with blame(FIELD):
         config = _read_config(storage, files.config)
-        _check_tensors(config, {files.name_of(stored): _read_header(storage, stored) for stored in files.weights})
+        if with_weights:
+            _check_tensors(config, {files.name_of(stored): _read_header(storage, stored) for stored in files.weights})
         weights, tokenizer = (
             {files.name_of(stored): content_print(storage, stored) for stored in group}
             for group in (files.weights, files.tokenizer)

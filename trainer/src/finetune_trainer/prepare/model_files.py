@@ -42,7 +42,7 @@ class ModelFiles:
         return stored.uri.removeprefix(f"{self.uri}/")
 
 
-def find_files(storage: Storage, uri: str) -> ModelFiles:
+def find_files(storage: Storage, uri: str, *, with_weights: bool = True) -> ModelFiles:
     """Choose by name, weights by their index. Raises StageFailed naming what is missing."""
     uri = uri.rstrip("/")
     with blame(FIELD):
@@ -54,7 +54,8 @@ def find_files(storage: Storage, uri: str) -> ModelFiles:
         if not found:
             raise mismatch("ModelAbsent", f"nothing is stored under {uri}/")
         config = _required(found, _CONFIG, uri)
-        weights = tuple(_required(found, name, uri) for name in _weights(storage, found, uri))
+        names = _weights(storage, found, uri) if with_weights else ()
+        weights = tuple(_required(found, name, uri) for name in names)
     return ModelFiles(
         uri=uri,
         config=config,
