@@ -253,7 +253,7 @@ def rows_with_tools(draw: st.DrawFn) -> Messages:
     return tuple(messages)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=rows_with_tools())
 def test_whatever_a_row_says_it_is_encoded_as_published_or_refused(pair: Pair, messages: Messages) -> None:
     check_turns(messages)
