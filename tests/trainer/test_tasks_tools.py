@@ -197,3 +197,10 @@ def test_the_field_of_tools_can_be_mapped() -> None:
     with pytest.raises(InvalidRow, match="functions_json is no list of tools") as invalid:
         task.parse(fields | {"functions_json": "{}"})
     assert invalid.value.field == "functions_json"
+
+
+def test_what_is_written_of_rows_with_tools_is_read_back_under_the_mapped_field() -> None:
+    for mapping in (InstructionTask(), InstructionTask(tools_field="functions_json")):
+        task = Instruction(mapping)
+        for messages in (PARSED, PARSED[1:]):
+            assert task.parse(task.record(messages)) == messages

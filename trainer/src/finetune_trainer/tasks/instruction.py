@@ -88,8 +88,10 @@ class Instruction:
 
     def record(self, messages: Messages) -> dict[str, object]:
         settings, row = self._settings, dict[str, object]()
+        if settings.tools_field is not None:
+            row[settings.tools_field] = ""
         if messages[0].role == "tools":
-            row |= tools(messages[0])
+            row |= tools(messages[0], settings.tools_field or "tools")
             messages = messages[1:]
         if settings.system_field is not None:
             has_one = messages[0].role == "system" and bool(messages[0].content.strip())

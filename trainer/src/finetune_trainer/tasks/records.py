@@ -14,9 +14,9 @@ def turns(messages: Messages) -> list[dict[str, object]]:
     return [_turn(message) for message in messages]
 
 
-def tools(definitions: Message) -> Mapping[str, object]:
-    """The field of a row that defines them."""
-    return {"tools": json.loads(definitions.content)}
+def tools(definitions: Message, name: str) -> Mapping[str, object]:
+    """The field `name` of a row, which defines them."""
+    return {name: json.loads(definitions.content)}
 
 
 def _turn(message: Message) -> dict[str, object]:
