@@ -17,6 +17,13 @@ def test_each_document_is_counted_once_between_round_bounds() -> None:
     assert (found.median, found.percentile_99, found.longest) == (11, 100, 100)
 
 
+def test_bounds_begin_where_documents_do() -> None:
+    found = lengths_of(np.array([20, 40], dtype=np.int32))
+
+    assert found is not None
+    assert (found.edges, found.counts) == ((16, 24, 32, 48), (1, 0, 1))
+
+
 def test_no_documents_have_no_lengths() -> None:
     assert lengths_of(np.zeros(0, dtype=np.int32)) is None
 

@@ -23,14 +23,15 @@ def lengths_of(lengths: NDArray[np.int32]) -> Lengths | None:
     while edges[-1] <= longest:
         edges.append(_FIRST if not edges[-1] else _next(edges[-1]))
     counts = [int(((lengths >= low) & (lengths < high)).sum()) for low, high in pairwise(edges)]
+    first = next(number for number, count in enumerate(counts) if count)
     median, ninety, ninety_nine = np.percentile(lengths, (50, 90, 99), method="higher").tolist()
     return Lengths(
         median=median,
         percentile_90=ninety,
         percentile_99=ninety_nine,
         longest=longest,
-        edges=tuple(edges),
-        counts=tuple(counts),
+        edges=tuple(edges[first:]),
+        counts=tuple(counts[first:]),
     )
 
 
