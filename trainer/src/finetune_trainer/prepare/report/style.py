@@ -9,6 +9,7 @@ header h1 { font-size: 24px; line-height: 1.3; overflow-wrap: anywhere; } header
 a { color: inherit; text-decoration-color: var(--train); text-underline-offset: 3px; }
 section p { margin: 8px 0; } section, nav { overflow-wrap: break-word; }
 .figures { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+.figure b { white-space: normal; font-size: clamp(18px, 5vw, 23px); }
 .flow { list-style: none; margin: 0; padding: 0; } .flow li { margin: 0 0 12px; }
 .flow p { display: flex; flex-wrap: wrap; gap: 0 10px; align-items: baseline; margin: 0 0 2px; }
 .flow p span { margin-left: auto; font-variant-numeric: tabular-nums; }

@@ -7,6 +7,7 @@ from typing import Final
 
 from finetune_trainer.pages.bars import Part, bar, histogram
 from finetune_trainer.pages.shown import shown
+from finetune_trainer.prepare.excerpt import beginning
 from finetune_trainer.prepare.ledger import REJECTED_FILE, REMOVED_FILE, Rejection, Removal
 from finetune_trainer.prepare.report.model import Figures, LeftOut
 from finetune_trainer.prepare.report.verdict import percent, rows_of
@@ -108,7 +109,7 @@ def splits(figures: Figures) -> str:
         told.append(f"The largest group has {rows_of(findings.largest_group)}.")
     if findings.moved is not None:
         told.append(f"{rows_of(findings.moved)} moved to another split than in spec.data.split.previousUri.")
-    warnings = "".join(f'<p class="warning">{shown(warning)}</p>' for warning in findings.warnings)
+    warnings = "".join(f'<p class="warning">{shown(beginning(warning))}</p>' for warning in findings.warnings)
     table = _table(
         ("Split", "Rows", "Share", "Asked for", "Documents", "Tokens", "Learnt"), rows, numbers={1, 2, 3, 4, 5, 6}
     )
@@ -175,7 +176,7 @@ def labels(figures: Figures) -> str:
 
 
 def _name(label: str) -> str:
-    return f"<bdi>{shown(label)}</bdi>"
+    return f"<bdi>{shown(beginning(label))}</bdi>"
 
 
 def _spellings(spellings: Mapping[str, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from finetune_trainer.prepare.excerpt import beginning
 from finetune_trainer.prepare.ledger import Rejection, Removal
 from finetune_trainer.prepare.read import Encoding
 from finetune_trainer.prepare.report.model import Figures, Point, Verdict
@@ -99,7 +100,7 @@ def _together(figures: Figures) -> Iterator[Point]:
     if 0 < train < FEW_TRAIN_ROWS:
         yield Point(section="splits", text=f"{rows_of(train)} to train on: expect the model to learn them by heart")
     for warning in findings.warnings:
-        yield Point(section="splits", text=warning)
+        yield Point(section="splits", text=beginning(warning))
     if findings.moved:
         yield Point(section="splits", text=f"{rows_of(findings.moved)} moved to another split since the last time")
 
