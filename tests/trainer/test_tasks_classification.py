@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from finetune_api.spec import ClassificationTask
+from finetune_api.spec import ClassificationTask, Overlong
 from finetune_trainer.tasks.classification import Classification
-from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages
+from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, Messages, Room, TooLong
 from finetune_trainer.tasks.shapes import Shape
 from finetune_trainer.tokenizers import Message, load
 from tiny_models import TokenizerKind, write_tokenizer
@@ -123,3 +123,14 @@ def test_a_document_ends_where_its_text_does_and_is_read_there(tmp_path: Path, k
     assert tokenizer.eos_id == whole[-1] != document.encoded.ids[-1]
     assert document.encoded.trained == ((len(whole) - 2, len(whole) - 1),)
     assert (document.prompt, document.answer, document.labels) == ("Once upon a time", "story", ("story",))
+
+
+def test_of_a_text_that_does_not_fit_the_start_is_read_where_the_spec_says_so(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, TokenizerKind.HUGGING_FACE)
+    tokenizer, messages = load(tmp_path), row("Once upon a time", "story")
+    documents = task().encode(messages, tokenizer)
+    with pytest.raises(TooLong, match=r"16 tokens, spec\.training\.sequenceLength is 5"):
+        task().shorten(messages, documents, tokenizer, Room(5))
+    (cut,) = task().shorten(messages, documents, tokenizer, Room(5, Overlong.TRUNCATE_PROMPT))
+    assert cut.encoded.ids == documents[0].encoded.ids[:5]
+    assert (cut.encoded.trained, cut.labels, cut.cut) == (((4, 5),), ("story",), True)

@@ -301,7 +301,7 @@ class Data(Model):
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
     overlong: Overlong = Overlong.REJECT
-    """Conversations above `sequenceLength`: Reject, or TruncatePrompt: leave out old turns, then a question's start."""
+    """Above `sequenceLength`: Reject, or TruncatePrompt: old turns go, a question's start, a labelled text's end."""
     max_bad_row_percent: Annotated[int, Field(ge=0, le=100)] = 1
     """Rejected rows (unparseable or invalid) above this share end the job before training; fewer than 10 never do."""
     cache_uri: OutputUri | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from finetune_api.spec import ClassificationTask
+from finetune_api.spec import ClassificationTask, Overlong
 from finetune_trainer.tasks.labels import LABEL, LabelRules
 from finetune_trainer.tasks.rows import Document, EmptyRow, Messages, Room, field_of, text_of, too_long
 from finetune_trainer.tasks.shapes import Shape, detect
@@ -53,10 +54,19 @@ class Classification:
         ids = encoded.ids[:-1]  # whoever asks the finished model encodes a text, and no end of it
         if len(ids) <= encoded.trained[0][0]:
             raise NotEncodable("the tokenizer makes no tokens of the text")
-        last = Encoded(ids, ((len(ids) - 1, len(ids)),))
-        return (Document(last, prompt=text, answer=", ".join(labels), labels=tuple(labels)),)
+        return (Document(_read_at_its_end(ids), prompt=text, answer=", ".join(labels), labels=tuple(labels)),)
 
     def shorten(
         self, _messages: Messages, documents: Sequence[Document], _tokenizer: ChatTokenizer, room: Room, /
     ) -> Sequence[Document]:
-        raise too_long(documents, room)
+        """The start of the text, as tokenizers cut for whoever asks the finished model. Raises TooLong."""
+        if room.overlong is Overlong.REJECT:
+            raise too_long(documents, room)
+        return [
+            replace(document, encoded=_read_at_its_end(document.encoded.ids[: room.tokens]), cut=True)
+            for document in documents
+        ]
+
+
+def _read_at_its_end(ids: list[int]) -> Encoded:
+    return Encoded(ids, ((len(ids) - 1, len(ids)),))
