@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ _SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request r
 _EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 
 
+STALL_SECONDS = 1.0
+
+
 class Fault(Enum):
     BUSY = auto()
     """503 SlowDown; the server never sees the request."""
@@ -28,6 +32,8 @@ class Fault(Enum):
     """The server carries the request out, and the connection ends before its answer."""
     CUT_BODY = auto()
     """The connection ends in the middle of the answer."""
+    STALL = auto()
+    """Nothing is answered for STALL_SECONDS; the server never sees the request."""
 
 
 @dataclass
@@ -57,7 +63,9 @@ def fault_proxy(upstream: str, *, address: tuple[str, int] = ("127.0.0.1", 0)) -
             proxy.seen.append(f"{self.command} {self.path}")
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             fault = proxy.decide(self.command, self.path)
-            if fault is Fault.CUT_REQUEST:
+            if fault is Fault.STALL:
+                time.sleep(STALL_SECONDS)
+            if fault in (Fault.CUT_REQUEST, Fault.STALL):
                 self.close_connection = True
             elif fault is Fault.BUSY:
                 self.answer(503, {"Content-Length": str(len(_SLOW_DOWN))}, _SLOW_DOWN)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from finetune_api.contract import ExitCode, Stage
@@ -25,6 +24,7 @@ from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.read import RawObject, find_objects
 from finetune_trainer.prepare.report import PAGE_FILE
+from finetune_trainer.prepare.scratch import work_folder
 from finetune_trainer.prepare.split import SplitName
 from finetune_trainer.prepare.validate import check_labels, check_published, check_rejected, check_splits
 from finetune_trainer.prepared import Manifest
@@ -56,8 +56,7 @@ def prepare(
     StoreUnavailable.
     """
     spec, try_to_write = snapshot.spec, _writing(storage)
-    with TemporaryDirectory(dir=scratch) as name:
-        local = Path(name)
+    with work_folder(scratch) as local:
         model = resolve(storage, spec.model.uri)
         most = _Processes(processes, bytes_each)
         data_uri, manifest = _checked_data(snapshot, model, storage, local, try_to_write, report, most)
@@ -86,10 +85,10 @@ def prepare_data(snapshot: Snapshot, *, storage: Storage, scratch: Path, report:
 
     Returns the uri of the page about it.
     """
-    with TemporaryDirectory(dir=scratch) as name:
+    with work_folder(scratch) as local:
         model = resolve(storage, snapshot.spec.model.uri, with_weights=False)
         most = _Processes(processes, BYTES_EACH)
-        data_uri, _ = _checked_data(snapshot, model, storage, Path(name), _writing(storage), report, most)
+        data_uri, _ = _checked_data(snapshot, model, storage, local, _writing(storage), report, most)
     return f"{data_uri}/{PAGE_FILE}"
 
 
