@@ -20,8 +20,8 @@ from finetune_api.contract import ExitCode
 from finetune_api.result import Prepared
 from finetune_trainer.prepare import prepare
 from finetune_trainer.prepared import MANIFEST, fetch
+from finetune_trainer.storage.calls import Patience
 from finetune_trainer.storage.s3 import S3Storage, connect
-from finetune_trainer.storage.s3_calls import Patience
 from prepare_pod import PreparePod, write_large_rows
 from s3server import S3Server
 

@@ -98,6 +98,12 @@ def test_workers_that_are_no_longer_needed_are_gone(tmp_path: Path) -> None:
     assert all(is_gone(int(path.name)) for path in tmp_path.iterdir())
 
 
+def test_who_wants_no_more_results_can_go_on_with_another_call() -> None:
+    with Workers(2) as workers:
+        assert next(workers.map(worker_calls.double, [1, 2, 3], told=ignore)) == 2
+        assert list(workers.map(worker_calls.large, [1], told=ignore)) == [b"\x01" * (1 << 22)]
+
+
 def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"

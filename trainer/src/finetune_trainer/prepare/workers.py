@@ -76,10 +76,14 @@ class Workers:
     ) -> None:
         for process in self._started.values():
             process.kill()
-        for pipe, process in self._started.items():
-            process.join()
-            pipe.close()
-        self._started = {}
+        for pipe in list(self._started):
+            self._end(pipe)
+
+    def _end(self, pipe: Connection) -> None:
+        process = self._started.pop(pipe)
+        process.kill()
+        process.join()
+        pipe.close()
 
     def map(
         self, call: Call[T, R], tasks: Sequence[T], *, told: Callable[[int], None], ahead: int | None = None
@@ -96,14 +100,23 @@ class Workers:
         self._start(min(self._processes, len(tasks)))
         for pipe in self._started:
             self._send(pipe, call, 0)
-        idle = list(self._started)
         busy: dict[Connection, int] = {}
+        try:
+            yield from self._results(tasks, told, len(tasks) if ahead is None else ahead, busy)
+        finally:
+            for pipe in busy:  # nobody wants what it would say
+                self._end(pipe)
+
+    def _results(
+        self, tasks: Sequence[T], told: Callable[[int], None], ahead: int, busy: dict[Connection, int]
+    ) -> Iterator[Any]:
+        idle = list(self._started)
         found: dict[int, _Returned | _Raised] = {}
         begun = 0
         for wanted in range(len(tasks)):
             while True:
                 may_begin = not any(isinstance(one, _Raised) for one in found.values())
-                while idle and may_begin and begun < len(tasks) and (ahead is None or begun - wanted <= ahead):
+                while idle and may_begin and begun < len(tasks) and begun - wanted <= ahead:
                     pipe = idle.pop()
                     self._send(pipe, (begun, tasks[begun]), begun)
                     busy[pipe] = begun
