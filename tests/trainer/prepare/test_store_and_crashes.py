@@ -136,7 +136,7 @@ def killed_at_folder(pod: PreparePod, made: str) -> None:
             assert process.poll() is None, f"ended before {made} was there"
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
 
 
@@ -189,10 +189,10 @@ def test_told_to_stop_it_ends_its_workers_and_leaves_nothing(
         # What is read for the fingerprint is held, too: this is to be in pass 1.
         proxy.decide = lambda method, path: hold(method, path) if workers_of(pod) else None
         with pod.started() as process:
-            assert arrived.wait(60)
+            assert arrived.wait(120)
             workers = workers_of(pod)
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
         leave.set()
     assert process.returncode == ExitCode.STOPPED
     result = json.loads((tmp_path / "pod-0" / "result.json").read_bytes())
@@ -219,7 +219,7 @@ def test_a_worker_that_the_kernel_kills_ends_preparation_so_that_it_is_tried_aga
 
         proxy.decide = kill
         with pod.started() as process:
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
     assert process.returncode == ExitCode.RETRY
     failure = json.loads((tmp_path / "pod-0" / "result.json").read_bytes())["failure"]
     assert failure["reason"] == "WorkerDied"
