@@ -37,7 +37,7 @@ def label_findings(written: str, meant: str, *, number: int = 1) -> LabelFinding
 def hostile_report() -> PreparationReport:
     left_out = LeftOut(kind=HOSTILE, reason=HOSTILE, rows=5, places=(HOSTILE,), kept=(HOSTILE,))
     alike = AlikeRows(rows=2, places=(HOSTILE, HOSTILE), texts=(HOSTILE, HOSTILE))
-    example = Example(place=HOSTILE, before=HOSTILE, after=HOSTILE[::-1])
+    example = Example(place=HOSTILE, before=HOSTILE[:300], after=HOSTILE[300::-1])
     return report(
         sources=(HOSTILE,),
         reasons=(left_out, left_out.model_copy(update={"kind": "Invalid"})),
