@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.prepare.likeness import likeness_of
+from finetune_trainer.prepare.barrier.likeness import likeness_of
 from finetune_trainer.prepare.prints import FEWEST_WORDS, SHINGLE_WORDS, prints_of
 from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import Message

@@ -21,10 +21,10 @@ import numpy as np
 
 from finetune_api.spec import Data
 from finetune_trainer.prepare.barrier import Decision, decide
+from finetune_trainer.prepare.barrier.split import NO_GROUP
 from finetune_trainer.prepare.clean.step import Step
 from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.scan import BATCH_ROWS, Block, GoodRow, Spill, _to_arrow
-from finetune_trainer.prepare.split import NO_GROUP
 from finetune_trainer.prepare.workers import Workers
 from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import Message

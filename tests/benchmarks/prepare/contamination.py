@@ -18,8 +18,8 @@ from typing import Final
 
 from duplicates import documentation, misspelt
 
-from finetune_trainer.prepare.contamination import SHARE, Contamination
-from finetune_trainer.prepare.grams import GRAM_WORDS, text_grams
+from finetune_trainer.prepare.barrier.contamination import SHARE, Contamination
+from finetune_trainer.prepare.barrier.grams import GRAM_WORDS, text_grams
 from known_duplicates import Change, paragraphs
 
 ROWS: Final = 4000

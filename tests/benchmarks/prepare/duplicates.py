@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from clean_texts import standard_library
-from finetune_trainer.prepare.likeness import likeness_of
+from finetune_trainer.prepare.barrier.likeness import likeness_of
 from finetune_trainer.prepare.prints import FEWEST_WORDS, SHINGLE_WORDS, _minima, prints_of
 from finetune_trainer.prepare.words import hashed_words, learnt_text, ngrams
 from finetune_trainer.tasks.rows import Messages

@@ -14,7 +14,7 @@ from finetune_api.spec import Precision, Spec
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_steps
 from finetune_trainer.prepare import plan
-from finetune_trainer.prepare.architecture import LINEAR_LAYERS, MistralConfig
+from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, MistralConfig
 from jobs import make_job
 
 X86 = "processor\t: 0\nmodel name\t: bf16 fan's CPU\nflags\t\t: fpu {} avx2\n"

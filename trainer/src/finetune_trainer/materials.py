@@ -13,7 +13,7 @@ from finetune_trainer import prepared
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.model import resolve
-from finetune_trainer.prepare.model_files import FIELD, find_files
+from finetune_trainer.prepare.model.files import FIELD, find_files
 from finetune_trainer.storage import Storage, open_storage
 
 log = logging.getLogger(__name__)

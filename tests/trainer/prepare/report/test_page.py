@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from finetune_trainer.prepare.labels import LabelFindings, Respelt, Slip
+from finetune_trainer.prepare.barrier.labels import LabelFindings, Respelt, Slip
 from finetune_trainer.prepare.report.model import (
     AlikeRows,
     CleaningStep,

@@ -16,8 +16,9 @@ from finetune_api.spec import Source, Spec, Split
 from finetune_trainer import prepared
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare import plan
-from finetune_trainer.prepare.assignment import ASSIGNMENT_FILE, Assignment, read_assignment
-from finetune_trainer.prepare.benchmarks import FIELD as BENCHMARKS_FIELD
+from finetune_trainer.prepare.barrier.assignment import ASSIGNMENT_FILE, Assignment, read_assignment
+from finetune_trainer.prepare.barrier.benchmarks import FIELD as BENCHMARKS_FIELD
+from finetune_trainer.prepare.barrier.split import SplitName
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprints
@@ -25,7 +26,6 @@ from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.read import RawObject, find_objects
 from finetune_trainer.prepare.report import PAGE_FILE
 from finetune_trainer.prepare.scratch import work_folder
-from finetune_trainer.prepare.split import SplitName
 from finetune_trainer.prepare.validate import check_labels, check_published, check_rejected, check_splits
 from finetune_trainer.prepared import Manifest
 from finetune_trainer.publish.manifest import read_published

@@ -16,16 +16,16 @@ from finetune_api.progress import Activity
 from finetune_api.result import DataSummary, SplitCounts
 from finetune_api.spec import Spec
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.assignment import Assignment, write_assignment
 from finetune_trainer.prepare.barrier import Decision, decide
-from finetune_trainer.prepare.benchmarks import benchmark_texts
+from finetune_trainer.prepare.barrier.assignment import Assignment, write_assignment
+from finetune_trainer.prepare.barrier.benchmarks import benchmark_texts
+from finetune_trainer.prepare.barrier.split import NOWHERE, SplitName
 from finetune_trainer.prepare.encode import Encode, KeptRows, SplitWriter
 from finetune_trainer.prepare.ledger import Ledger, Rejection
 from finetune_trainer.prepare.read import RawObject, place
 from finetune_trainer.prepare.report import write_report
 from finetune_trainer.prepare.report.alike import find_alike_rows
 from finetune_trainer.prepare.scan import BATCH_ROWS, Scan, Spill, Tally
-from finetune_trainer.prepare.split import NOWHERE, SplitName
 from finetune_trainer.prepare.validate import check_rows
 from finetune_trainer.prepare.workers import WorkerDied, Workers
 from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, SplitFiles

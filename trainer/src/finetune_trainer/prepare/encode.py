@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from finetune_api.contract import ExitCode
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.labels import spelt
+from finetune_trainer.prepare.barrier.labels import spelt
+from finetune_trainer.prepare.barrier.split import NOWHERE
 from finetune_trainer.prepare.ledger import Rejection
-from finetune_trainer.prepare.model_files import FIELD
+from finetune_trainer.prepare.model.files import FIELD
 from finetune_trainer.prepare.records import record_line, records_path
 from finetune_trainer.prepare.scan import Block, messages_of, read_block
-from finetune_trainer.prepare.split import NOWHERE
 from finetune_trainer.prepared import (
     INDEX_FILE,
     INDEX_SCHEMA,

@@ -15,8 +15,8 @@ from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_rows, num_steps
 from finetune_trainer.prepare import clean, prints
-from finetune_trainer.prepare.architecture import LINEAR_LAYERS, MistralConfig
 from finetune_trainer.prepare.fingerprint import digest_of
+from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, MistralConfig
 from finetune_trainer.prepared import FORMAT
 
 RUN_FORMAT: Final = 2

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from finetune_api.contract import ExitCode
 from finetune_api.spec import Data
 from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.barrier.split import NO_GROUP, group_key
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.clean import Cleaner
 from finetune_trainer.prepare.clean.step import Step
@@ -26,7 +27,6 @@ from finetune_trainer.prepare.excerpt import around_change
 from finetune_trainer.prepare.ledger import Ledger, LeftOut, Rejection, Removal
 from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.read import BadLine, Encoding, Notes, RawObject, RawRow, place, read_rows
-from finetune_trainer.prepare.split import NO_GROUP, group_key
 from finetune_trainer.prepare.words import APART, learnt_text
 from finetune_trainer.storage import PreconditionFailed, Storage
 from finetune_trainer.tasks import Task

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_trainer.prepare.clusters import components, earliest, roots
+from finetune_trainer.prepare.barrier.clusters import components, earliest, roots
 
 ROWS = 30
 PAIRS = st.lists(

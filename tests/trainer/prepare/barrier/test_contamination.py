@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune_trainer.prepare.contamination import COMMON, Contamination
-from finetune_trainer.prepare.grams import text_grams
+from finetune_trainer.prepare.barrier.contamination import COMMON, Contamination
+from finetune_trainer.prepare.barrier.grams import text_grams
 
 
 def words(name: str, count: int) -> str:

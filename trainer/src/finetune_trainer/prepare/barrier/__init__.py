@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from finetune_api import spec
 from finetune_api.model import Model
-from finetune_trainer.prepare.assignment import Assignment
-from finetune_trainer.prepare.contamination import Contamination
-from finetune_trainer.prepare.dedup import find_outvoted
-from finetune_trainer.prepare.grams import BatchRows, Entries, Known, RowGrams, text_grams
-from finetune_trainer.prepare.labels import LabelFindings, Labels, read_labels, slips
+from finetune_trainer.prepare.barrier.assignment import Assignment
+from finetune_trainer.prepare.barrier.contamination import Contamination
+from finetune_trainer.prepare.barrier.dedup import find_outvoted
+from finetune_trainer.prepare.barrier.grams import BatchRows, Entries, Known, RowGrams, text_grams
+from finetune_trainer.prepare.barrier.labels import LabelFindings, Labels, read_labels, slips
+from finetune_trainer.prepare.barrier.likeness import Likeness, group_rows, likeness_of, row_keys
+from finetune_trainer.prepare.barrier.split import NOWHERE, Groups, SplitName, divide, most_frequent, shares
 from finetune_trainer.prepare.ledger import Removal
-from finetune_trainer.prepare.likeness import Likeness, group_rows, likeness_of, row_keys
 from finetune_trainer.prepare.prints import PRINT
 from finetune_trainer.prepare.scan import Spill
-from finetune_trainer.prepare.split import NOWHERE, Groups, SplitName, divide, most_frequent, shares
 from finetune_trainer.prepare.words import mixed
 from finetune_trainer.prepare.workers import Workers
 from finetune_trainer.prepared import SPLITS

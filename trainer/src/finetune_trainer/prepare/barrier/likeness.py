@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune_api.spec import Assignment, Deduplication
-from finetune_trainer.prepare.clusters import components, earliest, roots
-from finetune_trainer.prepare.dedup import Equality, find_alike, find_equal, find_groups
+from finetune_trainer.prepare.barrier.clusters import components, earliest, roots
+from finetune_trainer.prepare.barrier.dedup import Equality, find_alike, find_equal, find_groups
 from finetune_trainer.prepare.words import mixed
 
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from finetune_api.spec import Assignment, Split
-from finetune_trainer.prepare.split import NO_GROUP, NOWHERE, Groups, SplitName, divide, group_key, most_frequent
+from finetune_trainer.prepare.barrier.split import (
+    NO_GROUP,
+    NOWHERE,
+    Groups,
+    SplitName,
+    divide,
+    group_key,
+    most_frequent,
+)
 from finetune_trainer.prepare.words import mixed
 
 STABLE = Assignment.STABLE

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune_trainer.prepare.partitions import ENTRIES, Partitions
+from finetune_trainer.prepare.barrier.partitions import ENTRIES, Partitions
 from finetune_trainer.prepare.words import mixed
 
 ENTRY = np.dtype([("key", "<u8"), ("number", "<u4")])

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from finetune_trainer.prepare.clusters import earliest
-from finetune_trainer.prepare.dedup import find_alike, find_equal, find_groups, find_outvoted
+from finetune_trainer.prepare.barrier.clusters import earliest
+from finetune_trainer.prepare.barrier.dedup import find_alike, find_equal, find_groups, find_outvoted
 from finetune_trainer.prepare.prints import PRINT, prints_of
 from finetune_trainer.tokenizers import Message
 

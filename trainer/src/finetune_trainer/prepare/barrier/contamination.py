@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune_trainer.prepare.grams import ENTRY, RAREST, Entries, Known
-from finetune_trainer.prepare.partitions import Partitions
+from finetune_trainer.prepare.barrier.grams import ENTRY, RAREST, Entries, Known
+from finetune_trainer.prepare.barrier.partitions import Partitions
 from finetune_trainer.prepare.words import mixed
 
 COMMON: Final = 10

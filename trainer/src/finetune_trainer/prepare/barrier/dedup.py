@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune_trainer.prepare.partitions import Partitions
+from finetune_trainer.prepare.barrier.partitions import Partitions
 from finetune_trainer.prepare.prints import BANDS, band_keys, has_sketch, resemble
 from finetune_trainer.prepare.words import mixed
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune_trainer.prepare.assignment import ASSIGNMENT_FILE, Assignment, read_assignment, write_assignment
-from finetune_trainer.prepare.split import NOWHERE
+from finetune_trainer.prepare.barrier.assignment import ASSIGNMENT_FILE, Assignment, read_assignment, write_assignment
+from finetune_trainer.prepare.barrier.split import NOWHERE
 
 
 def keys(*values: int) -> np.ndarray:

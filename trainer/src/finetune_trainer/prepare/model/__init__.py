@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from finetune_api.contract import ExitCode
 from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.architecture import MistralConfig, expected_tensors
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.fingerprint import content_print, digest_of
-from finetune_trainer.prepare.model_files import FIELD, ModelFiles, find_files, mismatch, read_object
+from finetune_trainer.prepare.model.architecture import MistralConfig, expected_tensors
+from finetune_trainer.prepare.model.files import FIELD, ModelFiles, find_files, mismatch, read_object
 from finetune_trainer.storage import Storage, StoredObject
 from finetune_trainer.tokenizers import ChatTokenizer
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune_api.spec import Assignment, Deduplication
-from finetune_trainer.prepare.likeness import Likeness, group_rows, likeness_of
+from finetune_trainer.prepare.barrier.likeness import Likeness, group_rows, likeness_of
 from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import Message

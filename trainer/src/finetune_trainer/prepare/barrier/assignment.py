@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from finetune_trainer.prepare.split import NOWHERE
+from finetune_trainer.prepare.barrier.split import NOWHERE
 
 ASSIGNMENT_FILE: Final = "assignment.arrow"
 _SCHEMA = pa.schema([("key", pa.uint64()), ("split", pa.int8())])

@@ -15,9 +15,9 @@ import pytest
 from corpora import write_rows
 from finetune_api.spec import ClassificationTask
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare import labels
+from finetune_trainer.prepare.barrier import labels
+from finetune_trainer.prepare.barrier.labels import Slip, slips
 from finetune_trainer.prepare.build import Recipe, build
-from finetune_trainer.prepare.labels import Slip, slips
 from finetune_trainer.prepare.read import find_objects
 from finetune_trainer.prepare.validate import check_labels
 from finetune_trainer.prepared import SPLITS, Manifest, open_split, row_place, unused_id

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finetune_trainer.prepare.barrier.grams import RAREST, Known, text_grams
+from finetune_trainer.prepare.barrier.split import NO_GROUP
 from finetune_trainer.prepare.clean.step import Step
-from finetune_trainer.prepare.grams import RAREST, Known, text_grams
 from finetune_trainer.prepare.scan import GoodRow, _to_arrow, learnt_texts
-from finetune_trainer.prepare.split import NO_GROUP
 from finetune_trainer.prepare.words import learnt_text
 from finetune_trainer.tokenizers import Message, ToolCall
 
