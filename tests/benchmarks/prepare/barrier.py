@@ -24,7 +24,7 @@ from finetune_trainer.prepare.barrier import Decision, decide
 from finetune_trainer.prepare.barrier.split import NO_GROUP
 from finetune_trainer.prepare.clean.step import Step
 from finetune_trainer.prepare.prints import prints_of
-from finetune_trainer.prepare.scan import BATCH_ROWS, Block, GoodRow, Spill, _to_arrow
+from finetune_trainer.prepare.spill import BATCH_ROWS, Block, GoodRow, Spill, to_arrow
 from finetune_trainer.prepare.workers import Workers
 from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import Message
@@ -94,7 +94,7 @@ def spilled(texts: Iterator[str], path: Path) -> Spill:
     rows: list[GoodRow] = []
 
     def write() -> None:
-        batch = _to_arrow(rows).serialize()
+        batch = to_arrow(rows).serialize()
         blocks.append(Block(spill.tell(), batch.size, len(rows)))
         spill.write(batch)
         prints.write(prints_of([row.messages for row in rows]).tobytes())

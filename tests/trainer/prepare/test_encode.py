@@ -13,11 +13,13 @@ import pytest
 from finetune_api.contract import ExitCode
 from finetune_api.spec import Data, InstructionTask, Source
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.encode import DocumentList, Encode, KeptRows, Part, SplitWriter, encode_row, is_proven
+from finetune_trainer.prepare.encode import Encode, KeptRows, encode_row, is_proven
 from finetune_trainer.prepare.ledger import Ledger
 from finetune_trainer.prepare.read import RawObject
 from finetune_trainer.prepare.read.find import Format
-from finetune_trainer.prepare.scan import Tally, scan
+from finetune_trainer.prepare.scan import scan
+from finetune_trainer.prepare.shards import DocumentList, Part, SplitWriter
+from finetune_trainer.prepare.tally import Tally
 from finetune_trainer.prepared import SHARD_TOKENS, SplitFiles, Texts, open_split, row_id
 from finetune_trainer.storage import StoredObject
 from finetune_trainer.tasks.instruction import Instruction

@@ -11,7 +11,7 @@ from finetune_api.contract import ExitCode
 from finetune_api.result import SplitCounts
 from finetune_api.spec import Data, Source, Split
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.scan import Tally
+from finetune_trainer.prepare.tally import Tally
 from finetune_trainer.prepare.validate import check_rejected, check_rows, check_splits
 from finetune_trainer.prepared import FORMAT, Manifest
 from results import PREPARED, but

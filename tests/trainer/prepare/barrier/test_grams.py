@@ -11,7 +11,7 @@ import pytest
 from finetune_trainer.prepare.barrier.grams import RAREST, Known, text_grams
 from finetune_trainer.prepare.barrier.split import NO_GROUP
 from finetune_trainer.prepare.clean.step import Step
-from finetune_trainer.prepare.scan import GoodRow, _to_arrow, learnt_texts
+from finetune_trainer.prepare.spill import GoodRow, learnt_texts, to_arrow
 from finetune_trainer.prepare.words import learnt_text
 from finetune_trainer.tokenizers import Message, ToolCall
 
@@ -27,7 +27,7 @@ ROWS = [SAID, (Message("text", "one"), Message("label", "x")), (Message("system"
 
 @pytest.mark.parametrize("rows", [ROWS, [*ROWS, CALLED]])
 def test_learnt_texts_of_a_batch_are_those_of_its_rows(rows: list[tuple[Message, ...]]) -> None:
-    batch = _to_arrow([GoodRow(line, row, Step.NONE, NO_GROUP) for line, row in enumerate(rows)])
+    batch = to_arrow([GoodRow(line, row, Step.NONE, NO_GROUP) for line, row in enumerate(rows)])
     for wanted in (np.ones(len(rows), dtype=bool), np.arange(len(rows)) % 2 == 0, np.zeros(len(rows), dtype=bool)):
         expected = [learnt_text(row) for row, here in zip(rows, wanted, strict=True) if here]
         assert learnt_texts(batch, wanted) == expected

@@ -20,12 +20,15 @@ from finetune_trainer.prepare.barrier import Decision, decide
 from finetune_trainer.prepare.barrier.assignment import Assignment, write_assignment
 from finetune_trainer.prepare.barrier.benchmarks import benchmark_texts
 from finetune_trainer.prepare.barrier.split import NOWHERE, SplitName
-from finetune_trainer.prepare.encode import Encode, KeptRows, SplitWriter
+from finetune_trainer.prepare.encode import Encode, KeptRows
 from finetune_trainer.prepare.ledger import Ledger, Rejection
 from finetune_trainer.prepare.read import RawObject, place
 from finetune_trainer.prepare.report import write_report
 from finetune_trainer.prepare.report.alike import find_alike_rows
-from finetune_trainer.prepare.scan import BATCH_ROWS, Scan, Spill, Tally
+from finetune_trainer.prepare.scan import Scan
+from finetune_trainer.prepare.shards import SplitWriter
+from finetune_trainer.prepare.spill import BATCH_ROWS, Spill
+from finetune_trainer.prepare.tally import Tally
 from finetune_trainer.prepare.validate import check_rows
 from finetune_trainer.prepare.workers import WorkerDied, Workers
 from finetune_trainer.prepared import FORMAT, SPLITS, Manifest, SplitFiles

@@ -6,7 +6,7 @@ from finetune_api.contract import ExitCode
 from finetune_api.result import Published
 from finetune_api.spec import Data, IfExists, Output, Split
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.scan import Tally
+from finetune_trainer.prepare.tally import Tally
 from finetune_trainer.prepared import SPLITS, Manifest
 from finetune_trainer.tasks.labels import LabelRules
 

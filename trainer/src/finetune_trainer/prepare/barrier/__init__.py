@@ -22,7 +22,7 @@ from finetune_trainer.prepare.barrier.likeness import Likeness, group_rows, like
 from finetune_trainer.prepare.barrier.split import NOWHERE, Groups, SplitName, divide, most_frequent, shares
 from finetune_trainer.prepare.ledger import Removal
 from finetune_trainer.prepare.prints import PRINT
-from finetune_trainer.prepare.scan import Spill
+from finetune_trainer.prepare.spill import Spill
 from finetune_trainer.prepare.words import mixed
 from finetune_trainer.prepare.workers import Workers
 from finetune_trainer.prepared import SPLITS

@@ -11,7 +11,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune_trainer.prepare.scan import Block, learnt_texts, read_block
+from finetune_trainer.prepare.spill import Block, learnt_texts, read_block
 from finetune_trainer.prepare.words import hashed_words, mixed, ngrams
 
 GRAM_WORDS: Final = 13

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from finetune_api.contract import ExitCode
 from finetune_api.model import Model
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.scan import Spill
+from finetune_trainer.prepare.spill import Spill
 from finetune_trainer.tasks.labels import LABEL, LabelRules
 from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import Message

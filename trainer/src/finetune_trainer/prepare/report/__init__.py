@@ -26,7 +26,7 @@ from finetune_trainer.prepare.report.model import (
 from finetune_trainer.prepare.report.page import PAGE_FILE, report_page
 from finetune_trainer.prepare.report.reasons import reasons_in
 from finetune_trainer.prepare.report.verdict import judge
-from finetune_trainer.prepare.scan import Tally
+from finetune_trainer.prepare.tally import Tally
 from finetune_trainer.prepared import SPLITS, SplitFiles, open_split
 
 __all__ = ["PAGE_FILE", "REPORT_FILE", "write_report"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from finetune_trainer.prepare.barrier import Decision
 from finetune_trainer.prepare.excerpt import conversation
 from finetune_trainer.prepare.report.model import AlikeRows
-from finetune_trainer.prepare.scan import Spill, messages_of, read_block
+from finetune_trainer.prepare.spill import Spill, messages_of, read_block
 
 MOST: Final = 5
 
