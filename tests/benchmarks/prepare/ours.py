@@ -29,7 +29,7 @@ SEQUENCE_LENGTH: Final = 4096
 _INTERVAL: Final = 0.004
 _PREPARE: Final = "finetune_trainer.prepare."
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "contamination": (f"{_PREPARE}contamination",),
+    "contamination": (f"{_PREPARE}contamination", f"{_PREPARE}grams"),
     "duplicates": (f"{_PREPARE}likeness", f"{_PREPARE}dedup"),
     "split": (f"{_PREPARE}barrier", f"{_PREPARE}split", f"{_PREPARE}assignment"),
     "clean": (f"{_PREPARE}clean",),
@@ -39,9 +39,9 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "records": (f"{_PREPARE}records",),
     "report": (f"{_PREPARE}report",),
     "store": ("finetune_trainer.storage", "finetune_trainer.verified"),
-    "write": (f"{_PREPARE}encode", "finetune_trainer.prepared"),
+    "write": (f"{_PREPARE}encode", f"{_PREPARE}documents", "finetune_trainer.prepared"),
     "validate": ("finetune_trainer.tasks",),
-    "spill": (f"{_PREPARE}scan",),
+    "spill": (f"{_PREPARE}scan", f"{_PREPARE}spill"),
 }
 """The modules of each step; a stack belongs to the first step of which it holds one."""
 
