@@ -29,9 +29,8 @@ SEQUENCE_LENGTH: Final = 4096
 _INTERVAL: Final = 0.004
 _PREPARE: Final = "finetune_trainer.prepare."
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "contamination": (f"{_PREPARE}contamination", f"{_PREPARE}grams"),
-    "duplicates": (f"{_PREPARE}likeness", f"{_PREPARE}dedup"),
-    "split": (f"{_PREPARE}barrier", f"{_PREPARE}split", f"{_PREPARE}assignment"),
+    "contamination": (f"{_PREPARE}barrier.contamination", f"{_PREPARE}barrier.grams"),
+    "duplicates": (f"{_PREPARE}barrier.likeness", f"{_PREPARE}barrier.dedup"),
     "clean": (f"{_PREPARE}clean",),
     "fingerprint": (f"{_PREPARE}prints",),
     "read": (f"{_PREPARE}read",),
@@ -39,9 +38,10 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "records": (f"{_PREPARE}records",),
     "report": (f"{_PREPARE}report",),
     "store": ("finetune_trainer.storage", "finetune_trainer.verified"),
-    "write": (f"{_PREPARE}encode", f"{_PREPARE}documents", "finetune_trainer.prepared"),
+    "write": (f"{_PREPARE}encode", f"{_PREPARE}shards", "finetune_trainer.prepared"),
     "validate": ("finetune_trainer.tasks",),
     "spill": (f"{_PREPARE}scan", f"{_PREPARE}spill"),
+    "split": (f"{_PREPARE}barrier",),
 }
 """The modules of each step; a stack belongs to the first step of which it holds one."""
 
