@@ -30,7 +30,6 @@ from tiny_models import TokenizerKind, tiny_model
 
 _HERE: Final = Path(__file__).parent
 _PEER: Final = _HERE / "peer"
-_PEER_PYTHON: Final = _PEER / ".venv" / "bin" / "python"
 _CONTEXT: Final = 32768
 
 
@@ -53,10 +52,13 @@ class Bench:
         if not self._model.exists():
             window = {"max_position_embeddings": _CONTEXT}
             tiny_model(self._model, tokenizer=TokenizerKind.MISTRAL_V3, config=window)
+        environment = folder / "peer"  # not beside the script: a tree of tests holds no packages
+        self._python = environment / "bin" / "python"
         uv = os.environ.get("UV", "uv")
-        subprocess.run([uv, "sync", "--quiet", "--locked", "--project", str(_PEER)], check=True, env=_outside())
+        command = [uv, "sync", "--quiet", "--locked", "--project", str(_PEER)]
+        subprocess.run(command, check=True, env={**_outside(), "UV_PROJECT_ENVIRONMENT": str(environment)})
         if not (self._tokenizer / "tokenizer.json").exists():
-            convert = [_PEER_PYTHON, _PEER / "pipeline.py", "convert", self._model / "tokenizer.model", self._tokenizer]
+            convert = [self._python, _PEER / "pipeline.py", "convert", self._model / "tokenizer.model", self._tokenizer]
             subprocess.run(convert, check=True, env=_outside())
 
     def ours(self, raw: Path, cores: set[int], *options: str) -> Run:
@@ -68,7 +70,7 @@ class Bench:
     def peer(self, raw: Path, cores: set[int]) -> Run:
         """The peer, on these cores, with empty caches."""
         with TemporaryDirectory(dir=self._scratch) as out:
-            command = [str(_PEER_PYTHON), str(_PEER / "pipeline.py"), "prepare", str(raw), str(self._tokenizer), out]
+            command = [str(self._python), str(_PEER / "pipeline.py"), "prepare", str(raw), str(self._tokenizer), out]
             return self._run(command, cores, {**_outside(), "HF_HOME": f"{out}/home", "TMPDIR": out})
 
     def _run(self, command: list[str], cores: set[int], environment: Mapping[str, str]) -> Run:
