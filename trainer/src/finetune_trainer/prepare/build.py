@@ -19,6 +19,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.barrier import Decision, decide
 from finetune_trainer.prepare.barrier.assignment import Assignment, write_assignment
 from finetune_trainer.prepare.barrier.benchmarks import benchmark_texts
+from finetune_trainer.prepare.barrier.labels import Labels
 from finetune_trainer.prepare.barrier.split import NOWHERE, SplitName
 from finetune_trainer.prepare.encode import Encode, KeptRows
 from finetune_trainer.prepare.ledger import Ledger, Rejection
@@ -38,7 +39,7 @@ from finetune_trainer.tasks.rows import Room
 from finetune_trainer.tokenizers import ChatTokenizer, load
 from finetune_trainer.verified import files_under
 
-_AHEAD = 32
+_AHEAD = 8
 """Encoded batches that wait for an earlier one, some megabytes each."""
 
 
@@ -85,9 +86,16 @@ def build(
         spills = _scan(recipe, storage, spill_folder, workers, ledger, tally, progressed)
         check_rows(tally, recipe.spec.data)
         place_of = _places(recipe, spills)
+        workers.renew()
         decision = _decide(recipe, spills, ledger, storage, workers, place_of, spill_folder / "barrier")
+        workers.renew()
+        alike = find_alike_rows(decision, spills, place_of)
+        write_assignment(folder, decision.assignment)
+        splits, labels, findings = decision.splits, decision.labels, decision.findings
+        del decision  # has some numbers of each row
         writers = [SplitWriter(folder / name, spill_folder) for name in SPLITS]
-        cleaned, truncated = _encode(recipe, spills, decision, writers, workers, ledger, progressed)
+        cleaned, truncated = _encode(recipe, spills, splits, labels, writers, workers, ledger, progressed)
+        workers.renew()
         contents = {writer.folder.name: writer.close() for writer in writers}
     train, validation, test = (writer.rows for writer in writers)
     summary = DataSummary(
@@ -101,7 +109,6 @@ def build(
         train_tokens=contents["train"].tokens,
         trained_tokens=contents["train"].trained,
     )
-    write_assignment(folder, decision.assignment)
     write_report(
         folder,
         spec=recipe.spec,
@@ -110,8 +117,8 @@ def build(
         contents=contents,
         ledger=ledger,
         tally=tally,
-        findings=decision.findings,
-        alike=find_alike_rows(decision, spills, place_of),
+        findings=findings,
+        alike=alike,
     )
     return Manifest(
         format=FORMAT,
@@ -215,7 +222,8 @@ def _decide(
 def _encode(
     recipe: Recipe,
     spills: list[Spill],
-    decision: Decision,
+    splits: NDArray[np.int8],
+    labels: Labels | None,
     writers: list[SplitWriter],
     workers: Workers,
     ledger: Ledger,
@@ -224,11 +232,11 @@ def _encode(
     """Pass 2: write the documents of the rows that are kept. Returns how many of these were repaired, and cut."""
     cleaned, truncated, rows = 0, 0, 0
     load_tokenizer = (lambda: recipe.tokenizer) if workers.alone else partial(load, recipe.tokenizer_folder)
-    labels = None if decision.labels is None else decision.labels.written
+    written = None if labels is None else labels.written
     room = Room(recipe.spec.training.sequence_length, recipe.spec.data.overlong)
     group_by = recipe.spec.data.split.group_by
-    call = Encode(recipe.task, room, recipe.sources, load_tokenizer, labels, group_by=group_by)
-    tasks = list(_batches(spills, decision.splits))
+    call = Encode(recipe.task, room, recipe.sources, load_tokenizer, written, group_by=group_by)
+    tasks = list(_batches(spills, splits))
     try:
         encoded_rows = workers.map(call, tasks, told=lambda _: None, ahead=_AHEAD)
         for task, encoded in zip(tasks, encoded_rows, strict=True):

@@ -96,6 +96,8 @@ def _joined(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.u
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Each value as an evenly distributed one, by the finalizer of SplitMix64."""
     values = values + _GOLDEN
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        values ^= values >> np.uint64(shift)  # in place: of all rows, this is much
+        values *= np.uint64(factor)
+    values ^= values >> np.uint64(31)
+    return values

@@ -15,10 +15,11 @@ from finetune_api import spec
 from finetune_api.model import Model
 from finetune_trainer.prepare.barrier.assignment import Assignment
 from finetune_trainer.prepare.barrier.contamination import Contamination
-from finetune_trainer.prepare.barrier.dedup import find_outvoted
+from finetune_trainer.prepare.barrier.dedup import CHUNK_ROWS, find_outvoted
 from finetune_trainer.prepare.barrier.grams import BatchRows, Entries, Known, RowGrams, text_grams
 from finetune_trainer.prepare.barrier.labels import LabelFindings, Labels, read_labels, slips
 from finetune_trainer.prepare.barrier.likeness import Likeness, group_rows, likeness_of, row_keys
+from finetune_trainer.prepare.barrier.mapped import let_go
 from finetune_trainer.prepare.barrier.split import NOWHERE, Groups, SplitName, divide, most_frequent, shares
 from finetune_trainer.prepare.ledger import Removal
 from finetune_trainer.prepare.prints import PRINT
@@ -68,7 +69,7 @@ class Decision:
 
     splits: NDArray[np.int8]
     """A SplitName, or NOWHERE for a row that is left out; shape (N,)."""
-    repeated: NDArray[np.int64]
+    repeated: NDArray[np.uint32]
     """The earliest row that each equals or resembles, or its own number; shape (N,)."""
     equals: NDArray[np.bool_]
     """Whether it equals an earlier one; shape (N,)."""
@@ -101,13 +102,20 @@ class _Rows:
     labels: Labels | None
     given: NDArray[np.int8]
     """A SplitName or NOWHERE."""
-    own_order: NDArray[np.int64]
+    own_order: NDArray[np.uint32]
     """Number of each among all rows in the order of the sources."""
 
     def keys(self, wanted: NDArray[Any]) -> NDArray[np.uint64]:
         """What tells these rows from others in later preparations too; a row that is labelled anew stays the same."""
-        prints = self.prints[wanted]
-        return row_keys(prints) if self.labels is None else mixed(prints["content"][:, 0])
+        numbers = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted
+        keys = np.empty(len(numbers), dtype=np.uint64)
+        for start in range(0, len(numbers), CHUNK_ROWS):
+            prints = self.prints[numbers[start : start + CHUNK_ROWS]]
+            keys[start : start + len(prints)] = (
+                row_keys(prints) if self.labels is None else mixed(prints["content"][:, 0])
+            )
+            let_go(self.prints)
+        return keys
 
     def batches(self, wanted: NDArray[np.bool_]) -> list[BatchRows]:
         """Where the wanted rows are."""
@@ -214,7 +222,9 @@ def _gather(
         groups=_concatenated(groups, folder / "groups", np.dtype("<u8")) if data.split.group_by is not None else None,
         labels=labels,
         given=np.repeat(names[order], sizes[order]),
-        own_order=np.concatenate([np.arange(starts[number], starts[number] + sizes[number]) for number in order]),
+        own_order=np.concatenate(
+            [np.arange(starts[number], starts[number] + sizes[number], dtype=np.uint32) for number in order]
+        ),
     )
 
 
@@ -275,27 +285,25 @@ def _cut(
     folder: Path,
 ) -> _Cut:
     first = group_rows(likeness, kept, rows.groups, data.split.assignment, folder)
-    numbers = np.flatnonzero(kept)
-    roots, group = np.unique(first[numbers], return_inverse=True)
+    is_first = kept & (first == np.arange(len(first), dtype=np.uint32))
+    group = (np.cumsum(is_first, dtype=np.uint32) - np.uint32(1))[first[kept]]
+    del first  # here and below, what has a number for each row is not kept beside what is made of it
+    roots = np.flatnonzero(is_first).astype(np.uint32)
     keys = rows.keys(roots)
     if rows.groups is not None:
         keys = np.where(rows.groups[roots] == 0, keys, mixed(rows.groups[roots] ^ _GROUP))
     sizes = np.bincount(group, minlength=len(roots))
-    where_given = _first_named(rows.given[numbers], group, len(roots))
+    where_given = _first_named(rows.given[kept], group, len(roots))
     free = where_given == NOWHERE
-    before = np.full(len(numbers), NOWHERE, np.int8) if previous is None else previous.find(rows.keys(numbers))
-    strata = np.zeros(len(roots), dtype=np.uint64)
+    before = np.full(len(group), NOWHERE, np.int8) if previous is None else previous.find(rows.keys(kept))
+    strata = np.broadcast_to(np.uint64(0), len(roots))
     if rows.labels is not None and data.split.assignment is spec.Assignment.EXACT:
-        strata = most_frequent(group, rows.labels.strata[numbers])
-    groups = Groups(
-        keys=keys[free],
-        sizes=sizes[free],
-        strata=strata[free],
-        pinned=_first_named(before, group, len(roots))[free],
-    )
-    where_given[free] = divide(groups, data.split, frozenset(name for name in given if name is not None))
+        strata = most_frequent(group, rows.labels.strata[kept])
+    groups = Groups(keys=keys, sizes=sizes, strata=strata, pinned=_first_named(before, group, len(roots)))
+    filled = frozenset(name for name in given if name is not None)
+    where_given[free] = divide(groups if free.all() else groups.some(free), data.split, filled)
     splits = np.full(len(kept), NOWHERE, dtype=np.int8)
-    splits[numbers] = where_given[group]
+    splits[kept] = where_given[group]
     return _Cut(
         splits=np.where(kept & (rows.given != NOWHERE), rows.given, splits).astype(np.int8),
         groups=len(roots),
@@ -303,7 +311,7 @@ def _cut(
     )
 
 
-def _first_named(names: NDArray[np.int8], group: NDArray[np.int64], groups: int) -> NDArray[np.int8]:
+def _first_named(names: NDArray[np.int8], group: NDArray[np.uint32], groups: int) -> NDArray[np.int8]:
     """For each group what its first row has that is not NOWHERE."""
     found = np.full(groups, NOWHERE, dtype=np.int8)
     named = np.flatnonzero(names != NOWHERE)[::-1]

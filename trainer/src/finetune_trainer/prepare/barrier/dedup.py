@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune_trainer.prepare.barrier.mapped import let_go
 from finetune_trainer.prepare.barrier.partitions import Partitions
-from finetune_trainer.prepare.prints import BANDS, band_keys, has_sketch, resemble
+from finetune_trainer.prepare.prints import BANDS, PRINT, band_keys, has_sketch, resemble
 from finetune_trainer.prepare.words import mixed
 
 CHUNK_ROWS: Final = 1 << 16
@@ -92,14 +93,15 @@ def find_alike(prints: NDArray[np.void], first: NDArray[np.uint32], folder: Path
     depends on earlier rows only, and a thousand copies give a thousand pairs, not a million.
     """
     partitions = Partitions(folder, _IN_BAND, len(prints) * BANDS)
+    sketches = np.empty((len(prints), *PRINT["sketch"].shape), dtype=np.uint64)  # looked up in no order
     for start, chunk in _chunks(prints):
+        sketches[start : start + len(chunk)] = chunk["sketch"]
         rows = np.flatnonzero(has_sketch(chunk) & (first[start : start + len(chunk)] == _numbers(start, chunk)))
         entries = np.zeros((len(rows), BANDS), dtype=_IN_BAND)
         entries["key"] = band_keys(chunk[rows])
         entries["row"] = (rows + start)[:, None]
         flat = entries.reshape(-1)
         partitions.add(mixed(flat["key"].astype(np.uint64)), flat)
-    sketches = prints["sketch"]
     found = [_unique_pairs(_stars(entries, sketches)) for entries in partitions.read()]
     partitions.remove()
     return _unique_pairs(found)
@@ -145,6 +147,7 @@ def find_groups(groups: NDArray[np.uint64], folder: Path) -> NDArray[np.uint32]:
 def _chunks(rows: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     for start in range(0, len(rows), CHUNK_ROWS):
         yield start, rows[start : start + CHUNK_ROWS]
+        let_go(rows)
 
 
 def _numbers(start: int, chunk: NDArray[Any]) -> NDArray[np.uint32]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from finetune_api.spec import Assignment, Deduplication
 from finetune_trainer.prepare.barrier.clusters import components, earliest, roots
 from finetune_trainer.prepare.barrier.dedup import Equality, find_alike, find_equal, find_groups
+from finetune_trainer.prepare.barrier.mapped import let_go
 from finetune_trainer.prepare.words import mixed
 
 
@@ -27,13 +28,13 @@ class Likeness:
     @property
     def equals(self) -> NDArray[np.bool_]:
         """Rows that equal an earlier one."""
-        found: NDArray[np.bool_] = self.equality.first != np.arange(len(self.repeated))
+        found: NDArray[np.bool_] = self.equality.first != _numbers(self.repeated)
         return found
 
     @property
     def resembles(self) -> NDArray[np.bool_]:
         """Rows that equal no earlier one and resemble one."""
-        found: NDArray[np.bool_] = (self.repeated != np.arange(len(self.repeated))) & ~self.equals
+        found: NDArray[np.bool_] = (self.repeated != _numbers(self.repeated)) & ~self.equals
         return found
 
     def kept(self, deduplication: Deduplication) -> NDArray[np.bool_]:
@@ -53,6 +54,7 @@ def likeness_of(prints: NDArray[np.void], folder: Path, *, labelled: bool = Fals
     repeats = alike[inputs[alike[:, 0]] != inputs[alike[:, 1]]]
     if labelled:
         repeats = repeats[outputs[repeats[:, 0]] == outputs[repeats[:, 1]]]
+    let_go(prints)
     return Likeness(equality, alike, np.minimum(equality.first, earliest(len(prints), repeats)))
 
 
@@ -69,7 +71,8 @@ def group_rows(
     rows which are added never join two groups of before, even where they are like rows of both.
     """
     rows = len(kept)
-    equal = np.stack([likeness.equality.first, np.arange(rows, dtype=np.uint32)], axis=1)[likeness.equals]
+    later = np.flatnonzero(likeness.equals).astype(np.uint32)
+    equal = np.stack([likeness.equality.first[later], later], axis=1)
     pairs = np.concatenate([equal, likeness.alike])
     pairs = pairs[kept[pairs].all(axis=1)]
     parents = earliest(rows, pairs)
@@ -77,6 +80,10 @@ def group_rows(
         first = find_groups(np.where(kept, labels, np.uint64(0)), folder)
         parents = np.where(first == np.arange(rows), parents, first)
     return roots(parents) if assignment is Assignment.STABLE else components(parents, pairs)
+
+
+def _numbers(rows: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return np.arange(len(rows), dtype=np.uint32)
 
 
 def row_keys(prints: NDArray[np.void]) -> NDArray[np.uint64]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-ENTRIES: Final = 4 << 20
+ENTRIES: Final = 2 << 20
 """What a file holds, about."""
 _MOST_FILES = 256
 

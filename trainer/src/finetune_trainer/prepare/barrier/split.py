@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class Groups:
     """The label of each, hashed; all the same where nothing is stratified."""
     pinned: NDArray[np.int8]
     """A SplitName where an earlier division decides, else NOWHERE."""
+
+    def some(self, wanted: NDArray[np.bool_]) -> Groups:
+        """Those of them; `wanted` has shape (G,)."""
+        return Groups(self.keys[wanted], self.sizes[wanted], self.strata[wanted], self.pinned[wanted])
 
 
 def group_key(value: object) -> bytes:
@@ -78,9 +82,11 @@ def _by_threshold(ranks: NDArray[np.uint64], percents: NDArray[np.int64]) -> NDA
     return np.searchsorted(np.cumsum(percents)[:-1], points, side="right").astype(np.int8)
 
 
-def _strata(strata: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
+def _strata(strata: NDArray[np.uint64]) -> list[NDArray[np.int64] | slice]:
+    if (strata == strata[:1]).all():
+        return [slice(None)]
     order = np.argsort(strata, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(strata[order])) + 1)
+    return [*np.split(order, np.flatnonzero(np.diff(strata[order])) + 1)]
 
 
 _STARTS: Final = tuple(int(f"{number:05b}"[::-1], 2) ^ 16 for number in range(32))
@@ -104,10 +110,13 @@ def _by_quota(
     there = np.array([int(sizes[pinned == name].sum()) for name in SplitName])
     wanted = np.maximum(0, total * percents - there * int(percents.sum()))
     places = np.zeros(len(ranks), dtype=np.int8)
-    free = np.flatnonzero(pinned == NOWHERE)
-    order = free[np.argsort(ranks[free], kind="stable")]
+    order = np.argsort(ranks, kind="stable")
+    order = order[pinned[order] == NOWHERE]
     rest = total - int(there.sum())
-    points = 32 * (np.cumsum(sizes[order]) - sizes[order]) + start * sizes[order]
+    ordered = sizes[order]
+    points = np.cumsum(ordered)
+    points *= 32
+    points += (start - 32) * ordered
     cuts = 32 * rest * np.cumsum(wanted)[:-1]
     places[order] = np.searchsorted(cuts, points * int(wanted.sum()), side="right")
     if len(order) and not there[SplitName.TRAIN] and not (places[order] == SplitName.TRAIN).any():
@@ -133,7 +142,7 @@ def _fill_empty(
             places[free[ranks[free].argmax()]] = name
 
 
-def most_frequent(groups: NDArray[np.int64], labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def most_frequent(groups: NDArray[Any], labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """For each group the label that most of its rows have, of equals the smallest; shape (G,).
 
     `groups` numbers the group of each row from 0 without a gap, `labels` are the rows', both of shape (N,).

@@ -41,9 +41,9 @@ def find_alike_rows(decision: Decision, spills: Sequence[Spill], place_of: Calla
     )
 
 
-def _clusters(repeated: NDArray[np.int64]) -> Iterable[tuple[int, tuple[int, int]]]:
+def _clusters(repeated: NDArray[np.uint32]) -> Iterable[tuple[int, tuple[int, int]]]:
     """Of the largest the size, the first row and the next: of rows that equal or resemble it."""
-    later = np.flatnonzero(repeated != np.arange(len(repeated)))
+    later = np.flatnonzero(repeated != np.arange(len(repeated), dtype=np.uint32))
     firsts, next_one, counts = np.unique(repeated[later], return_index=True, return_counts=True)
     for number in np.argsort(-counts, kind="stable")[:MOST].tolist():
         yield int(counts[number]) + 1, (int(firsts[number]), int(later[next_one[number]]))
