@@ -31,6 +31,9 @@ e2e: install ## As root: chart, queue and whole jobs on a real cluster of two no
 	$(RUN) pytest tests/charts tests/kubernetes/kueue
 	$(RUN) pytest tests/e2e/cluster
 
+bench-prepare: install ## Data preparation against the pipeline of today, 200 MB of each kind
+	PYTHONPATH=tests/kit $(RUN) python tests/benchmarks/prepare
+
 generate: install ## Write the CRD, the chart's copy of it and the field reference
 	$(RUN) python -m finetune_api
 
@@ -46,4 +49,4 @@ install: $(UV) ## Create or update .venv from uv.lock
 $(CACHE)/uv/bin/uv:
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $(CACHE)/uv 'uv>=0.9,<1'
 
-.PHONY: help quickstart check quick test e2e generate format install
+.PHONY: help quickstart check quick test e2e bench-prepare generate format install
