@@ -544,3 +544,21 @@ def test_what_does_not_fit_is_cut_on_the_prompt_side_where_the_spec_says_so(tmp_
     strict = run(prepare_snapshot(tmp_path, rows), tmp_path / "strict")
     assert (strict.data.rows_truncated, strict.data.rows_rejected) == (0, 2)
     assert strict.data_uri != prepared.data_uri
+
+
+def test_rows_whose_group_is_empty_are_no_group(tmp_path: Path) -> None:
+    groups: list[object] = ["", " \t", None, float("nan")]
+    rows = [pair(number, ticket=groups[number % 4] if number < 100 else number) for number in range(120)]
+    split = {"trainPercent": 80, "validationPercent": 10, "testPercent": 10, "groupBy": "ticket"}
+    prepared = run(prepare_snapshot(tmp_path, data={"split": split}, rows=rows), tmp_path / "scratch")
+    assert prepared.data.splits == SplitCounts(train=96, validation=12, test=12)
+
+
+@pytest.mark.parametrize("ticket", ['"\\ud800"', '{"id": ["\\ud800"]}', '{"\\ud800": 1}'])
+def test_a_group_that_no_text_can_hold_rejects_its_row(tmp_path: Path, ticket: str) -> None:
+    bad = b'{"prompt": "q", "completion": "a", "ticket": %s}' % ticket.encode()
+    rows = [*(pair(number, ticket=number) for number in range(40)), bad]
+    prepared = run(prepare_snapshot(tmp_path, rows, data={"split": {"groupBy": "ticket"}}), tmp_path / "scratch")
+    (rejected,) = jsonl(local(prepared) / "rejected.jsonl")
+    assert (rejected["line"], rejected["field"]) == (41, "ticket")
+    assert rejected["reason"] == "ticket holds half a surrogate pair"

@@ -13,6 +13,7 @@ from corpora import conversation, pair, prepare_snapshot, write_rows
 from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.prepare import prepare
+from finetune_trainer.prepare.records import record_line
 from finetune_trainer.prepared import SPLITS, Manifest, fetch
 from finetune_trainer.storage import open_storage
 
@@ -125,3 +126,16 @@ def test_the_manifest_names_the_checksum_of_each_file_and_training_fetches_token
     fetch(open_storage(), prepared.data_uri, prepared.data_digest, tmp_path / "fetched")
     fetched = {path.relative_to(tmp_path / "fetched").parts[0] for path in (tmp_path / "fetched").rglob("*.*")}
     assert fetched == {*SPLITS, "manifest.json"}
+
+
+def test_the_place_of_a_row_that_has_fields_of_its_name_is_kept_beside_them() -> None:
+    row = {"source": "a book", "raw_source": "a library", "prompt": "q"}
+    assert json.loads(record_line("s3://raw/a.jsonl", 7, row)) == row | {
+        "raw_raw_source": "s3://raw/a.jsonl",
+        "line": 7,
+    }
+    assert json.loads(record_line("s3://raw/a.jsonl", 7, {"line": "x"})) == {
+        "source": "s3://raw/a.jsonl",
+        "raw_line": 7,
+        "line": "x",
+    }

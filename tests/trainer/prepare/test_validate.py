@@ -105,3 +105,11 @@ def test_a_split_that_is_asked_for_and_empty_is_named() -> None:
         check_splits(manifest(splits=(8, 0, 0)), Split())
     assert (failed.value.exit_code, failed.value.failure.field) == (ExitCode.MISMATCH, "spec.data.split")
     assert failed.value.failure.places == ("s3://raw/a.jsonl:7",)
+
+
+def test_names_that_no_text_can_hold_are_told_escaped() -> None:
+    field = "spec.task.instruction.completionField"
+    tally = Tally(rows=1, parsed=1, absent=Counter({field: 1}), field_names={"\ud800"})
+    with pytest.raises(StageFailed, match=r"the rows have: \\ud800") as failed:
+        check_rows(tally, data())
+    assert failed.value.failure.field == field

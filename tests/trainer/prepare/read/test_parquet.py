@@ -12,7 +12,7 @@ import pytest
 
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.read import MAX_ROW_BYTES, BadLine, RawRow
-from raw_files import parquet, rows_of
+from raw_files import arrow, parquet, rows_of
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -101,3 +101,45 @@ def test_a_damaged_page_is_told_with_the_last_row() -> None:
     content[middle : middle + 64] = b"\xff" * 64
     with pytest.raises(StageFailed, match=r"x\.parquet is damaged after row 3000: "):
         rows_of(bytes(content), "x.parquet")
+
+
+def test_dates_are_text_however_deep_and_far_away_they_lie() -> None:
+    nanosecond, far = pa.timestamp("ns"), pa.timestamp("us")
+    rows = [{"at": 1}, {"at": None}]
+    table = pa.table(
+        {
+            "text": ["a", "b"],
+            "struct": pa.array(rows, pa.struct([("at", nanosecond)])),
+            "list": pa.array([[2**62], []], pa.list_(far)),
+            "large": pa.array([[{"at": 1}], None], pa.large_list(pa.struct([("at", nanosecond)]))),
+            "fixed": pa.array([[1, 2], None], pa.list_(nanosecond, 2)),
+            "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), nanosecond)),
+            "price": pa.array([[decimal.Decimal("1.50")], None], pa.list_(pa.decimal128(5, 2))),
+        }
+    )
+    first = "1970-01-01 00:00:00.000000001"
+    assert rows_of(arrow(table.to_batches()), "x.arrow") == [
+        RawRow(
+            1,
+            {
+                "text": "a",
+                "struct": {"at": first},
+                "list": [f"<value out of range: {2**62}>"],
+                "large": [{"at": first}],
+                "fixed": [first, "1970-01-01 00:00:00.000000002"],
+                "map": [("k", first)],
+                "price": ["1.50"],
+            },
+        ),
+        RawRow(
+            2, {"text": "b", "struct": {"at": None}, "list": [], "large": None, "fixed": None, "map": [], "price": None}
+        ),
+    ]
+
+
+def test_a_value_that_cannot_be_shown_is_a_bad_row_at_its_place() -> None:
+    table = pa.table({"text": ["a", "b"], "at": pa.array([None, 1], pa.timestamp("ns", tz="No/Where"))})
+    good, bad = rows_of(arrow(table.to_batches()), "x.arrow")
+    assert (good.line, bad.line) == (1, 2)
+    assert isinstance(bad, BadLine)
+    assert "No/Where" in bad.reason

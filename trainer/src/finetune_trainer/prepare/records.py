@@ -11,8 +11,16 @@ RECORDS_FOLDER: Final = "records"
 
 
 def record_line(source: str, line: int, row: Mapping[str, object]) -> bytes:
-    """One line. A field of the row wins over the place where it has the same name."""
-    return json.dumps({"source": source, "line": line, **row}, ensure_ascii=False).encode() + b"\n"
+    """One line: the place as `source` and `line`, and the row's fields.
+
+    Where the row has a field of that name, which other jobs read by it, the place is `raw_source` or `raw_line`.
+    """
+    place = {_free(name, row): value for name, value in (("source", source), ("line", line))}
+    return json.dumps({**place, **row}, ensure_ascii=False).encode() + b"\n"
+
+
+def _free(name: str, row: Mapping[str, object]) -> str:
+    return _free(f"raw_{name}", row) if name in row else name
 
 
 def records_path(folder: Path, split: str) -> Path:

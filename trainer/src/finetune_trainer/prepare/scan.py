@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from finetune_trainer.prepare.spill import Block, GoodRow, Spill, batched, to_ar
 from finetune_trainer.prepare.tally import Tally
 from finetune_trainer.storage import PreconditionFailed, Storage
 from finetune_trainer.tasks import Task
-from finetune_trainer.tasks.rows import EmptyRow, InvalidRow
+from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, text_of
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,11 @@ def _good_rows(
         if isinstance(row, BadLine):
             ledger.reject(source, row.line, Rejection.UNREADABLE, row.reason)
             continue
-        group = row.fields.get(group_by) if group_by else None
+        group = _group(row.fields[group_by]) if group_by in row.fields else None
         tally.parse(row.fields, task.shape(row.fields), grouped=group is not None)
         try:
+            if group_by is not None and group is not None:
+                text_of(json.dumps(group, ensure_ascii=False, default=str), group_by)
             raw = task.parse(row.fields)
             messages, done = cleaner.messages(raw)
             task.check(messages)
@@ -150,3 +154,9 @@ def _good_rows(
             ledger.remove(source, row.line, Removal.FILTERED, reason=refused)
             continue
         yield GoodRow(row.line, messages, done, group)
+
+
+def _group(value: object) -> object:
+    """None where the cell of a table is empty, too: rows that lack their group are not one."""
+    empty = not value.strip() if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
+    return None if empty else value

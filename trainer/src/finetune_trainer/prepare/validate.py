@@ -20,7 +20,7 @@ def check_rows(tally: Tally, data: Data) -> None:
         raise StageFailed(
             ExitCode.MISMATCH, "DataEmpty", "spec.data.sources: there are no rows", field="spec.data.sources"
         )
-    names = ", ".join(sorted(tally.field_names)[:20])
+    names = ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in sorted(tally.field_names)[:20])
     for field, rows in tally.absent.items():
         if rows == tally.parsed:
             message = f"{field}: no row has the field it needs; the rows have: {names}"

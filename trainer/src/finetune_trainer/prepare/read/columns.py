@@ -56,9 +56,10 @@ def _portions(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 def _rows(batch: pa.RecordBatch, done: int) -> Iterator[RawRow | BadLine]:
     try:
         columns = [_as_json(column).to_pylist() for column in batch.columns]
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError, pa.ArrowNotImplementedError) as error:
         if batch.num_rows == 1:
-            yield BadLine(done + 1, "not UTF-8")
+            not_text = isinstance(error, UnicodeDecodeError)
+            yield BadLine(done + 1, "not UTF-8" if not_text else f"holds a value that JSON cannot: {error}")
             return
         for row in range(batch.num_rows):
             yield from _rows(batch.slice(row, 1), done + row)
@@ -70,10 +71,28 @@ def _rows(batch: pa.RecordBatch, done: int) -> Iterator[RawRow | BadLine]:
 
 def _as_json(column: pa.Array) -> pa.Array:
     """Dates, decimals and the like as text, for a row is what JSON could hold."""
-    kind = column.type
+    kind = _json_type(column.type)
+    return column if kind == column.type else pc.cast(column, kind)
+
+
+def _json_type(kind: Any) -> Any:
+    """The same type with text in place of dates and the like, at any depth: Python's own hold fewer than Arrow's."""
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
-        return pc.cast(column, pa.string())
-    return column
+        return pa.string()
+    if pa.types.is_dictionary(kind):
+        values = _json_type(kind.value_type)
+        return kind if values == kind.value_type else values
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_json_type(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_json_type(kind.key_type), kind.item_field.with_type(_json_type(kind.item_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_json_type(kind.value_type)), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_json_type(kind.value_type)))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_json_type(kind.value_type)))
+    return kind
 
 
 def _row_bytes(column: pa.Array) -> NDArray[np.int64]:
