@@ -27,7 +27,6 @@ def raw_object(name: str, *, text_document: TextDocument = TextDocument.FILE) ->
     kind, compression = form
     return RawObject(
         stored=stored,
-        source=0,
         field="spec.data.sources[0].uri",
         kind=kind,
         compression=compression,

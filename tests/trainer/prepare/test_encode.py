@@ -90,7 +90,7 @@ def test_a_proven_row_that_is_encoded_differently_ends_the_job_with_its_place(
         spill = scan(
             BytesIO(b'{"prompt": "q", "completion": "a"}'),
             source=1,
-            raw=RawObject(stored=stored, source=0, field="spec.data.sources[0].uri", kind=Format.JSON_LINES),
+            raw=RawObject(stored=stored, field="spec.data.sources[0].uri", kind=Format.JSON_LINES),
             task=TASK,
             data=Data(sources=(Source(uri="s3://raw/*.jsonl"),)),
             ledger=ledger,

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from finetune_api.contract import ExitCode
 from finetune_api.result import Resolved
-from finetune_api.spec import Precision, Spec
+from finetune_api.spec import Precision, SourceSplit, Spec, TextDocument
+from finetune_trainer import prepared
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_steps
 from finetune_trainer.prepare import plan
 from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, MistralConfig
+from finetune_trainer.prepare.read import Format, RawObject
+from finetune_trainer.storage import StoredObject
 from jobs import make_job
 
 X86 = "processor\t: 0\nmodel name\t: bf16 fan's CPU\nflags\t\t: fpu {} avx2\n"
@@ -162,7 +165,15 @@ def test_another_model_or_other_data_is_another_run() -> None:
     assert len(digests) == 3
 
 
-SOURCES = {"s3://raw/a.jsonl": "1", "s3://raw/b.jsonl": "2"}
+def raw(name: str, **fields: Any) -> RawObject:
+    stored = StoredObject(uri=f"s3://raw/{name}", size=1, etag="e")
+    return RawObject(stored=stored, field="spec.data.sources[0].uri", kind=Format.TEXT, **fields)
+
+
+def data_of(spec: Spec | None = None, **inputs: Any) -> str:
+    objects = (raw("a.txt"), raw("b.txt"))
+    given = {"objects": objects, "prints": {one.uri: one.uri for one in objects}, "tokenizer_digest": "t"}
+    return plan.data_digest(spec or spec_with(), **(given | inputs))
 
 
 @pytest.mark.parametrize(
@@ -171,19 +182,43 @@ SOURCES = {"s3://raw/a.jsonl": "1", "s3://raw/b.jsonl": "2"}
         {"task": {"type": "Completion"}},
         {"data": {"cleaning": {"lineEndings": False}}},
         {"data": {"deduplication": "Off"}},
+        {"data": {"decontamination": {"evaluation": False}}},
         {"data": {"split": {"seed": 1}}},
+        {"data": {"overlong": "TruncatePrompt"}},
         {"training": {"sequenceLength": FULL + 1}},
     ],
 )
 def test_what_decides_the_data_makes_other_data(change: dict[str, Any]) -> None:
-    assert plan.data_digest(spec_with(**change), SOURCES, "t") != plan.data_digest(spec_with(), SOURCES, "t")
+    assert data_of(spec_with(**change)) != data_of()
 
 
-def test_other_objects_or_another_tokenizer_make_other_data() -> None:
-    spec = spec_with()
-    changed = SOURCES | {"s3://raw/b.jsonl": "3"}
-    digests = {plan.data_digest(spec, SOURCES, "t"), plan.data_digest(spec, changed, "t")}
-    assert len(digests | {plan.data_digest(spec, SOURCES, "u")}) == 3
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objects": (raw("a.txt"),)},
+        {"objects": (raw("a.txt"), raw("b.txt", text_document=TextDocument.PARAGRAPH))},
+        {"objects": (raw("a.txt"), raw("b.txt", split=SourceSplit.TEST))},
+        {"objects": (raw("a.txt", split=SourceSplit.TEST), raw("b.txt"))},
+        {"objects": (raw("a.txt"), raw("b.txt", split=SourceSplit.VALIDATION))},
+        {"prints": {"s3://raw/a.txt": "1", "s3://raw/b.txt": "2"}},
+        {"tokenizer_digest": "u"},
+        {"benchmarks": {"s3://exam.jsonl": "1"}},
+        {"previous_digest": "p"},
+        {"libraries": plan.LIBRARIES | {"pyarrow": "0"}},
+        {"format_number": prepared.FORMAT + 1},
+    ],
+)
+def test_other_inputs_make_other_data(change: dict[str, Any]) -> None:
+    assert data_of(**change) != data_of()
+
+
+def test_the_libraries_that_shape_bytes_are_part_of_the_data() -> None:
+    read = {"pyarrow"}
+    cleaned = {"ftfy", "phonenumbers", "py3langid", "python-stdnum"}
+    compared = {"rensa", "unicode", "prints"}
+    encoded = {"jinja2", "mistral-common", "sentencepiece", "tiktoken", "tokenizers"}
+    assert set(plan.LIBRARIES) == read | cleaned | compared | encoded
+    assert data_of() == data_of(libraries=plan.LIBRARIES, format_number=prepared.FORMAT)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +230,4 @@ def test_other_objects_or_another_tokenizer_make_other_data() -> None:
     ],
 )
 def test_data_is_used_again_by_jobs_that_differ_in_the_rest(change: dict[str, Any]) -> None:
-    assert plan.data_digest(spec_with(**change), SOURCES, "t") == plan.data_digest(spec_with(), SOURCES, "t")
+    assert data_of(spec_with(**change)) == data_of()

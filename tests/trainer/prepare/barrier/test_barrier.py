@@ -130,6 +130,19 @@ def test_given_files_are_the_splits_that_they_are_for(tmp_path: Path) -> None:
     assert (without.train, without.validation, without.test) == (89, 11, 12)
 
 
+def test_a_given_file_among_those_of_a_glob_is_the_split_that_it_is_for(tmp_path: Path) -> None:
+    raw(tmp_path, "a.jsonl", map(pair, range(50)))
+    raw(tmp_path, "test.jsonl", map(pair, range(200, 220)))
+    every = {"uri": f"file://{tmp_path}/raw/*.jsonl"}
+    test = {"uri": f"file://{tmp_path}/raw/test.jsonl", "split": "Test"}
+    prepared = run(tmp_path, sources=[every, test])
+    assert {place.partition(":")[0] for place, split in splits_of(prepared).items() if split == "test"} == {
+        "test.jsonl"
+    }
+    assert run(tmp_path, "reverse", sources=[test, every]).data_digest == prepared.data_digest
+    assert run(tmp_path, "divided", sources=[every]).data_digest != prepared.data_digest
+
+
 def test_rows_of_an_earlier_preparation_stay_where_they_were(tmp_path: Path) -> None:
     raw(tmp_path, "a.jsonl", map(pair, range(100)))
     first = run(tmp_path, "first")

@@ -65,12 +65,10 @@ def prepare(home: Path, rows: Rows, *, data: Mapping[str, Any] | None = None, **
     spec = make_job(data=sources, training={"sequenceLength": 512}).spec
     task = Classification(ClassificationTask.parse(settings))
     storage = open_storage()
-    objects = find_objects(storage, spec.data.sources)
     recipe = Recipe(
         digest="0" * 64,
         spec=spec,
-        objects=objects,
-        given=(None,) * len(objects),
+        objects=find_objects(storage, spec.data.sources),
         benchmarks=(),
         previous=None,
         task=task,

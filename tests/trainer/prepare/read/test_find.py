@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from corpora import pair, write_rows
 from finetune_api.contract import ExitCode
-from finetune_api.spec import Source, TextDocument
+from finetune_api.spec import Source, SourceSplit, TextDocument
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.read.find import Compression, Format, find_objects, format_of, glob_pattern
 from finetune_trainer.storage import open_storage
@@ -39,10 +40,10 @@ def test_objects_are_found_once_and_in_sorted_order(tmp_path: Path) -> None:
         write_rows(tmp_path / name, [pair(1)])
     sources = [Source(uri=f"file://{tmp_path}/{pattern}") for pattern in ("deep/c.jsonl", "*.jsonl*", "**/*.jsonl")]
     found = find_objects(open_storage(), sources)
-    assert [(raw.uri.removeprefix(f"file://{tmp_path}/"), raw.source) for raw in found] == [
-        ("a.jsonl.gz", 1),
-        ("b.jsonl", 1),
-        ("deep/c.jsonl", 0),
+    assert [(raw.uri.removeprefix(f"file://{tmp_path}/"), raw.field) for raw in found] == [
+        ("a.jsonl.gz", "spec.data.sources[1].uri"),
+        ("b.jsonl", "spec.data.sources[1].uri"),
+        ("deep/c.jsonl", "spec.data.sources[0].uri"),
     ]
 
 
@@ -52,6 +53,35 @@ def test_the_first_source_that_names_a_file_says_how_it_is_read(tmp_path: Path) 
     sources = [Source(uri=uri, text_document=TextDocument.PARAGRAPH), Source(uri=uri)]
     (raw,) = find_objects(open_storage(), sources)
     assert raw.text_document is TextDocument.PARAGRAPH
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_source_with_a_split_wins_over_one_that_names_the_same_file_without(tmp_path: Path, order: int) -> None:
+    for name in ("a.jsonl", "test.jsonl"):
+        write_rows(tmp_path / name, [pair(1)])
+    every = Source(uri=f"file://{tmp_path}/*.jsonl")
+    test = Source(uri=f"file://{tmp_path}/test.jsonl", split=SourceSplit.TEST)
+    found = find_objects(open_storage(), [every, test, every, test][::order])
+    assert [raw.split for raw in found] == [None, SourceSplit.TEST]
+
+
+def test_a_file_for_two_splits_is_a_mistake_in_the_second_source(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [pair(1)])
+    uri = f"file://{tmp_path}/a.jsonl"
+    sources = [Source(uri=uri), *(Source(uri=uri, split=split) for split in SourceSplit)]
+    with pytest.raises(StageFailed, match=r"a\.jsonl is for Validation by spec\.data\.sources\[1\]") as failed:
+        find_objects(open_storage(), sources)
+    assert failed.value.exit_code is ExitCode.BAD_CONFIG
+    assert failed.value.failure.field == "spec.data.sources[2].split"
+
+
+def test_a_file_whose_name_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jsonl")).write_bytes(b"{}")
+    with pytest.raises(StageFailed, match=r"caf\\xe9\.jsonl is not UTF-8") as failed:
+        find_objects(open_storage(), [Source(uri=f"file://{tmp_path}/*.jsonl")])
+    assert failed.value.exit_code is ExitCode.MISMATCH
+    assert failed.value.failure.field == "spec.data.sources[0].uri"
+    failed.value.failure.message.encode()
 
 
 @pytest.mark.parametrize("pattern", ["none/*.jsonl", "none.jsonl", "folder"])

@@ -18,12 +18,11 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare import plan
 from finetune_trainer.prepare.barrier.assignment import ASSIGNMENT_FILE, Assignment, read_assignment
 from finetune_trainer.prepare.barrier.benchmarks import FIELD as BENCHMARKS_FIELD
-from finetune_trainer.prepare.barrier.split import SplitName
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
-from finetune_trainer.prepare.read import RawObject, find_objects
+from finetune_trainer.prepare.read import find_objects
 from finetune_trainer.prepare.report import PAGE_FILE
 from finetune_trainer.prepare.scratch import work_folder
 from finetune_trainer.prepare.validate import check_labels, check_published, check_rejected, check_splits
@@ -159,28 +158,21 @@ def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Reci
     )
     with blame("spec.data.sources"):
         prints = fingerprints(storage, [raw.stored for raw in objects])
-        sources = {raw.uri: f"{prints[raw.uri]}:{raw.text_document}" for raw in objects}
     with blame(BENCHMARKS_FIELD):
         measures = fingerprints(storage, [raw.stored for raw in benchmarks])
     previous_digest, previous = _previous(spec.data.split, storage, local / "previous")
     return Recipe(
         digest=plan.data_digest(
-            spec, sources, model.tokenizer_digest, benchmarks=measures, previous_digest=previous_digest
+            spec, objects, prints, model.tokenizer_digest, benchmarks=measures, previous_digest=previous_digest
         ),
         spec=spec,
         objects=objects,
-        given=tuple(_given(spec, raw) for raw in objects),
         benchmarks=benchmarks,
         previous=previous,
         task=task_for(spec.task),
         tokenizer=tokenizer,
         tokenizer_folder=tokenizer_folder,
     )
-
-
-def _given(spec: Spec, raw: RawObject) -> SplitName | None:
-    split = spec.data.sources[raw.source].split
-    return None if split is None else SplitName[split.name]
 
 
 def _previous(split: Split, storage: Storage, local: Path) -> tuple[str | None, Assignment | None]:

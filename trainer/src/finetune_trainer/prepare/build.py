@@ -50,8 +50,6 @@ class Recipe:
     digest: str
     spec: Spec
     objects: tuple[RawObject, ...]
-    given: tuple[SplitName | None, ...]
-    """The split of each object's rows, where its source names one."""
     benchmarks: tuple[RawObject, ...]
     previous: Assignment | None
     """What `spec.data.split.previousUri` names."""
@@ -196,7 +194,7 @@ def _decide(
         decision = decide(
             spills,
             recipe.spec.data,
-            given=recipe.given,
+            given=[None if raw.split is None else SplitName[raw.split.name] for raw in recipe.objects],
             previous=recipe.previous,
             benchmarks=lambda: benchmark_texts(storage, recipe.benchmarks, folder),
             label_rules=recipe.task.labels,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,13 +14,16 @@ from finetune_api.spec import LoRA, Precision, Spec, Training
 from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_rows, num_steps
-from finetune_trainer.prepare import clean, prints
+from finetune_trainer.prepare import clean, prints, read
 from finetune_trainer.prepare.fingerprint import digest_of
 from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, MistralConfig
+from finetune_trainer.prepare.read import RawObject
 from finetune_trainer.prepared import FORMAT
 
 RUN_FORMAT: Final = 2
 """Raised when the same inputs would give another outcome than before."""
+LIBRARIES: Final = read.LIBRARIES | clean.LIBRARIES | prints.LIBRARIES | tokenizers.LIBRARIES
+"""Versions of all that shapes the bytes of prepared data."""
 ENOUGH_STEPS: Final = 200
 LARGEST_CHOSEN_BATCH: Final = 64
 WARMUP_PERCENT: Final = 3
@@ -109,13 +112,16 @@ def has_native_bfloat16(cpuinfo: str) -> bool:
 
 def data_digest(
     spec: Spec,
-    sources: Mapping[str, str],
+    objects: Sequence[RawObject],
+    prints: Mapping[str, str],
     tokenizer_digest: str,
     *,
     benchmarks: Mapping[str, str] | None = None,
     previous_digest: str | None = None,
+    libraries: Mapping[str, str] = LIBRARIES,
+    format_number: int = FORMAT,
 ) -> str:
-    """Names prepared data. `sources` and `benchmarks` hold the fingerprint of each object by its uri.
+    """Names prepared data. `prints` and `benchmarks` hold the fingerprint of each object by its uri.
 
     `previous_digest` names the prepared data whose splits are kept.
 
@@ -123,15 +129,14 @@ def data_digest(
     """
     return digest_of(
         {
-            "format": FORMAT,
-            "sources": dict(sources),
+            "format": format_number,
+            "sources": {raw.uri: [prints[raw.uri], raw.text_document, raw.split] for raw in objects},
             "task": spec.task.to_json(),
             "cleaning": spec.data.cleaning.to_json(),
-            "libraries": clean.LIBRARIES | prints.LIBRARIES | tokenizers.LIBRARIES,
+            "libraries": dict(libraries),
             "deduplication": spec.data.deduplication,
             "decontamination": spec.data.decontamination.to_json() | {"benchmarks": dict(benchmarks or {})},
             "split": spec.data.split.to_json() | {"previousUri": previous_digest},
-            "givenSplits": [source.to_json() for source in spec.data.sources if source.split is not None],
             "tokenizer": tokenizer_digest,
             "sequenceLength": spec.training.sequence_length,
             "overlong": spec.data.overlong,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from finetune_api.contract import ExitCode
 from finetune_trainer.failures import StageFailed
@@ -22,9 +23,11 @@ from finetune_trainer.prepare.read.rows import MAX_ROW_BYTES, BadLine, RawRow, U
 from finetune_trainer.prepare.read.text import rows_of_text
 
 __all__ = [
+    "LIBRARIES",
     "MAX_ROW_BYTES",
     "BadLine",
     "Encoding",
+    "Format",
     "Notes",
     "RawObject",
     "RawRow",
@@ -32,6 +35,9 @@ __all__ = [
     "place",
     "read_rows",
 ]
+
+LIBRARIES: Final = {"pyarrow": version("pyarrow")}
+"""The version of what reads tables, and writes shards."""
 
 
 def read_rows(stream: BinaryIO, raw: RawObject, *, scratch: Path, notes: Notes) -> Iterator[RawRow | BadLine]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from finetune_api.contract import ExitCode
-from finetune_api.spec import Source, TextDocument
+from finetune_api.spec import Source, SourceSplit, TextDocument
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.storage import Storage, StoredObject
@@ -52,13 +52,13 @@ class RawObject:
     """A stored object that holds rows."""
 
     stored: StoredObject
-    source: int
-    """Index into the list of sources of the first one that names it."""
     field: str
-    """Where that one stands in the spec."""
+    """Where the source that it belongs to stands in the spec."""
     kind: Format
     compression: Compression | None = None
     text_document: TextDocument = TextDocument.FILE
+    split: SourceSplit | None = None
+    """What all its rows are for, where its source says so."""
 
     @property
     def uri(self) -> str:
@@ -69,6 +69,8 @@ def find_objects(
     storage: Storage, sources: Sequence[Source], *, within: str = "spec.data.sources"
 ) -> tuple[RawObject, ...]:
     """The objects that the sources name, each once, sorted by uri. Raises StageFailed naming the source at fault.
+
+    An object that several name belongs to the first of them that has a split, or else to the first.
 
     `within` is the field of the spec that lists these sources. The uris found are pinned: reading them later, or in
     another process, gives the same content.
@@ -83,6 +85,7 @@ def find_objects(
                 ExitCode.MISMATCH, "DataAbsent", f"{field}: nothing is stored under {source.uri}", field=field
             )
         for stored in matching:
+            _check_name(stored.uri, field)
             form = format_of(stored.uri)
             if form is None:
                 kinds = ", ".join(f".{kind}" for kind in _FORMATS)
@@ -91,14 +94,30 @@ def find_objects(
             kind, compression = form
             raw = RawObject(
                 stored=stored,
-                source=index,
                 field=field,
                 kind=kind,
                 compression=compression,
                 text_document=source.text_document or TextDocument.FILE,
+                split=source.split,
             )
-            found.setdefault(stored.uri, raw)
+            before = found.setdefault(stored.uri, raw)
+            if before.split is None:
+                found[stored.uri] = before if raw.split is None else raw
+            elif raw.split not in (None, before.split):
+                field = f"{within}[{index}].split"
+                message = f"{field}: {stored.uri} is for {before.split} by {before.field}, not for {raw.split}"
+                raise StageFailed(ExitCode.BAD_CONFIG, "SplitConflicts", message, field=field)
     return tuple(found[uri] for uri in sorted(found))
+
+
+def _check_name(uri: str, field: str) -> None:
+    """Files may have names that are no text; they could not be listed in anything that is written."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError as error:
+        name = uri.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        message = f"{field}: the name of {name} is not UTF-8"
+        raise StageFailed(ExitCode.MISMATCH, "NameNotText", message, field=field) from error
 
 
 def format_of(uri: str) -> tuple[Format, Compression | None] | None:
