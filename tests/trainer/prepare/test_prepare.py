@@ -400,6 +400,25 @@ def test_data_that_changes_while_it_is_read_is_read_again_by_the_next_attempt(tm
     assert [path for path in (tmp_path / "output").rglob("*") if path.is_file()] == []
 
 
+def test_a_benchmark_that_changes_before_it_is_read_is_read_again_by_the_next_attempt(tmp_path: Path) -> None:
+    exam = tmp_path / "exam.jsonl"
+    write_rows(exam, [{"question": " ".join(map(str, range(20)))}])
+    reads = 0
+
+    def append(uri: str) -> None:
+        nonlocal reads
+        reads += uri == f"file://{exam}"
+        if reads == 2:  # first for the fingerprint, then row by row
+            exam.write_bytes(exam.read_bytes() + b"{}\n")
+
+    data = {
+        "sources": [{"uri": f"file://{tmp_path}/raw/*.jsonl"}],
+        "decontamination": {"benchmarks": [{"uri": f"file://{exam}"}]},
+    }
+    failed = failure(tmp_path, storage=Interfering(append), data=data)
+    assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "DataChanged")
+
+
 def test_a_store_that_notices_the_change_first_means_the_same(tmp_path: Path) -> None:
     def refuse(uri: str) -> None:
         if uri.endswith("big.jsonl"):  # large: not read for its fingerprint

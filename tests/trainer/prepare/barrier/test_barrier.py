@@ -223,6 +223,31 @@ def test_rows_that_quote_a_benchmark_leave(tmp_path: Path) -> None:
     assert again.data_digest != prepared.data_digest
 
 
+def test_a_quoted_question_is_found_whatever_stands_beside_it_and_rows_too_short_are_told(tmp_path: Path) -> None:
+    raw(tmp_path, "a.jsonl", quoting_rows())
+    exam = [{"question": words("q7x"), "rationale": words("why", 90)}, {"question": "2 + 2?"}, b"{"]
+    split = [{"question": words("q8x", 30).split()[:9], "answer": words("q8x", 30).split()[9:]}]
+    write_rows(tmp_path / "bench" / "exam.jsonl", [*exam, *split])
+    benchmarks = [{"uri": f"file://{tmp_path}/bench/*.jsonl"}]
+    prepared = run(tmp_path, decontamination={"benchmarks": benchmarks, "evaluation": False})
+    assert [place for place, _, _ in removed(prepared)] == [f"a.jsonl:{line}" for line in (15, 16, 17, 18)]
+    assert findings(prepared)["warnings"] == [
+        "2 of 4 benchmark rows cannot be read or have fewer than 13 words: training rows that quote them are not found"
+    ]
+
+
+@pytest.mark.parametrize("rows", [[], [b"{", b"no"]])
+def test_a_benchmark_of_which_nothing_can_be_read_names_its_field(tmp_path: Path, rows: list[bytes]) -> None:
+    raw(tmp_path, "a.jsonl", map(pair, range(100)))
+    write_rows(tmp_path / "bench" / "a.jsonl", [{"question": words("q")}])
+    write_rows(tmp_path / "bench" / "b.jsonl", rows)
+    benchmarks = [{"uri": f"file://{tmp_path}/bench/{name}.jsonl"} for name in "ab"]
+    with pytest.raises(StageFailed, match="no row can be read") as failed:
+        run(tmp_path, decontamination={"benchmarks": benchmarks})
+    assert failed.value.exit_code is ExitCode.MISMATCH
+    assert failed.value.failure.field == "spec.data.decontamination.benchmarks[1].uri"
+
+
 def test_a_benchmark_that_is_not_there_names_its_field(tmp_path: Path) -> None:
     raw(tmp_path, "a.jsonl", map(pair, range(100)))
     with pytest.raises(StageFailed) as failed:

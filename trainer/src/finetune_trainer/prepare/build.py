@@ -18,7 +18,7 @@ from finetune_api.spec import Spec
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.barrier import Decision, decide
 from finetune_trainer.prepare.barrier.assignment import Assignment, write_assignment
-from finetune_trainer.prepare.barrier.benchmarks import benchmark_texts
+from finetune_trainer.prepare.barrier.benchmarks import benchmark_rows
 from finetune_trainer.prepare.barrier.labels import Labels
 from finetune_trainer.prepare.barrier.split import NOWHERE, SplitName
 from finetune_trainer.prepare.encode import Encode, KeptRows
@@ -196,7 +196,7 @@ def _decide(
             recipe.spec.data,
             given=[None if raw.split is None else SplitName[raw.split.name] for raw in recipe.objects],
             previous=recipe.previous,
-            benchmarks=lambda: benchmark_texts(storage, recipe.benchmarks, folder),
+            benchmarks=lambda: benchmark_rows(storage, recipe.benchmarks, folder),
             label_rules=recipe.task.labels,
             place_of=place_of,
             workers=workers,

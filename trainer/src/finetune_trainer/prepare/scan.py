@@ -11,18 +11,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from finetune_api.contract import ExitCode
 from finetune_api.spec import Data
-from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.barrier.split import NO_GROUP, group_key
-from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.clean import Cleaner
 from finetune_trainer.prepare.ledger import Ledger, LeftOut, Rejection, Removal
 from finetune_trainer.prepare.prints import prints_of
 from finetune_trainer.prepare.read import BadLine, Notes, RawObject, RawRow, place, read_rows
 from finetune_trainer.prepare.spill import Block, GoodRow, Spill, batched, to_arrow
 from finetune_trainer.prepare.tally import Tally
-from finetune_trainer.storage import PreconditionFailed, Storage
+from finetune_trainer.prepare.unchanged import opened
+from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import Task
 from finetune_trainer.tasks.rows import EmptyRow, InvalidRow, text_of
 
@@ -51,32 +49,23 @@ class Scan:
     def __call__(self, task: tuple[int, RawObject], told: Callable[[int], None]) -> Scanned:
         """Of an object and its number; `told` hears of rows as they are read. Raises StageFailed."""
         number, raw = task
-        stored = raw.stored
-        # The digest says what stood there when it was listed. The next attempt lists anew.
-        changed = StageFailed(ExitCode.RETRY, "DataChanged", f"{stored.uri} changed while it was read")
         path = self.folder / f"{number:05d}.arrow"
         folder = path.with_suffix(".ledger")
         folder.mkdir()
         tally = Tally()
         with Ledger(folder, self.sources) as ledger:
-            try:
-                with blame(raw.field), self.storage.open(stored.uri) as stream:
-                    spill = scan(
-                        stream,
-                        source=number,
-                        raw=raw,
-                        task=self.task,
-                        data=self.data,
-                        ledger=ledger,
-                        tally=tally,
-                        path=path,
-                        told=told,
-                    )
-            except PreconditionFailed as error:
-                raise changed from error
-            now = self.storage.stat(stored.uri)
-            if now is None or now.etag != stored.etag:
-                raise changed
+            with opened(self.storage, raw) as stream:
+                spill = scan(
+                    stream,
+                    source=number,
+                    raw=raw,
+                    task=self.task,
+                    data=self.data,
+                    ledger=ledger,
+                    tally=tally,
+                    path=path,
+                    told=told,
+                )
             return Scanned(spill, tally, ledger.left_out())
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from shutil import copyfileobj
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from finetune_api.model import Model
 from finetune_trainer.prepare.barrier.assignment import Assignment
 from finetune_trainer.prepare.barrier.contamination import Contamination
 from finetune_trainer.prepare.barrier.dedup import CHUNK_ROWS, find_outvoted
-from finetune_trainer.prepare.barrier.grams import BatchRows, Entries, Known, RowGrams, text_grams
+from finetune_trainer.prepare.barrier.grams import GRAM_WORDS, BatchRows, Entries, Known, RowGrams, text_grams
 from finetune_trainer.prepare.barrier.labels import LabelFindings, Labels, read_labels, slips
 from finetune_trainer.prepare.barrier.likeness import Likeness, group_rows, likeness_of, row_keys
 from finetune_trainer.prepare.barrier.mapped import let_go
@@ -136,13 +138,13 @@ def decide(
     *,
     given: Sequence[SplitName | None],
     previous: Assignment | None,
-    benchmarks: Callable[[], Iterator[str]],
+    benchmarks: Callable[[], Iterator[Sequence[str]]],
     label_rules: LabelRules | None,
     place_of: Callable[[int], str],
     workers: Workers,
     folder: Path,
 ) -> Decision:
-    """`given` is the split of each source's rows, `benchmarks` the texts that may not be trained on.
+    """`given` is the split of each source's rows, `benchmarks` the texts of rows that may not be trained on.
 
     `label_rules` are those of rows that have labels. Raises StageFailed when these are too many.
 
@@ -157,8 +159,9 @@ def decide(
         rows.prints["sketch"][outvoted] = 0  # a row that leaves stands for no other
     likeness = likeness_of(rows.prints, folder / "likeness", labelled=rows.labels is not None)
     kept = likeness.kept(data.deduplication) & ~outvoted
-    if data.decontamination.benchmarks:
-        quoting = _quoting(rows, kept, benchmarks, workers, folder / "benchmarks")
+    measures = _Measures.of(benchmarks() if data.decontamination.benchmarks else iter(()))
+    if measures.texts:
+        quoting = _quoting(rows, kept, benchmarks, measures.texts, workers, folder / "benchmarks")
         kept[quoting] = False
     cut = _cut(rows, likeness, kept, data, given, previous, folder / "cut-1")
     if data.decontamination.evaluation:
@@ -186,7 +189,7 @@ def decide(
         largest_group=cut.largest,
         moved=None if previous is None else previous.moved(keys, cut.splits[kept]),
         labels=_label_findings(rows.labels, likeness, rows.prints, outvoted),
-        warnings=(*_warnings(cut, data, given), *_label_warnings(rows.labels, outvoted)),
+        warnings=(*_warnings(cut, data, given), *measures.warnings(), *_label_warnings(rows.labels, outvoted)),
     )
     return Decision(
         splits=splits,
@@ -237,16 +240,41 @@ def _concatenated(paths: Sequence[Path], target: Path, dtype: np.dtype[Any]) -> 
     return np.memmap(target, dtype=dtype, mode="r+") if target.stat().st_size else np.zeros(0, dtype=dtype)
 
 
+@dataclass(frozen=True)
+class _Measures:
+    """How many rows benchmarks have, how many of these nothing can be told by, and how many texts the others have."""
+
+    rows: int
+    blank: int
+    texts: int
+
+    @classmethod
+    def of(cls, benchmarks: Iterator[Sequence[str]]) -> Self:
+        counts = Counter(len(texts) for texts in benchmarks)
+        return cls(counts.total(), counts[0], sum(texts * rows for texts, rows in counts.items()))
+
+    def warnings(self) -> Iterator[str]:
+        if self.blank:
+            yield (
+                f"{self.blank} of {self.rows} benchmark rows cannot be read or have fewer than {GRAM_WORDS} words: "
+                "training rows that quote them are not found"
+            )
+
+
 def _quoting(
-    rows: _Rows, kept: NDArray[np.bool_], benchmarks: Callable[[], Iterator[str]], workers: Workers, folder: Path
+    rows: _Rows,
+    kept: NDArray[np.bool_],
+    benchmarks: Callable[[], Iterator[Sequence[str]]],
+    texts: int,
+    workers: Workers,
+    folder: Path,
 ) -> NDArray[np.uint32]:
     """Rows that hold a benchmark's; those of given splits are the user's choice."""
-    count = sum(1 for _ in benchmarks())
     free = kept & (rows.given == NOWHERE)
     return Contamination(
-        text_grams(enumerate(benchmarks()), None),
+        text_grams(enumerate(chain.from_iterable(benchmarks())), None),
         lambda known: _row_grams(rows, free, known, workers),
-        expected=count,
+        expected=texts,
         folder=folder,
     ).train_rows()
 
