@@ -97,6 +97,7 @@ _BOUNDS = (
     Case("a window too short", {"restart": {"windowSeconds": 59}}, "spec.restart.windowSeconds"),
     Case("no time to start", {"deadlines": {"startSeconds": 0}}, "spec.deadlines.startSeconds"),
     Case("a bad row percentage past 100", {"data": {"maxBadRowPercent": 101}}, "spec.data.maxBadRowPercent"),
+    Case("no row to train on", {"data": {"minTrainRows": 0}}, "spec.data.minTrainRows"),
     Case("an empty field name", {"data": {"split": {"groupBy": ""}}}, "spec.data.split.groupBy"),
     Case("a long field name", {"data": {"split": {"groupBy": "a" * 129}}}, "spec.data.split.groupBy"),
     Case("a long uri", {"output": {"uri": f"s3://models/{_LONG}"}}, "spec.output.uri"),

@@ -304,6 +304,8 @@ class Data(Model):
     """Above `sequenceLength`: Reject, or TruncatePrompt: old turns go, a question's start, a labelled text's end."""
     max_bad_row_percent: Annotated[int, Field(ge=0, le=100)] = 1
     """Rejected rows (unparseable or invalid) above this share end the job before training; fewer than 10 never do."""
+    min_train_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
+    """With fewer rows left to train on the job ends before training: removed ones (duplicates, …) never end it."""
     cache_uri: OutputUri | None = None
     """Where prepared data is kept and found again; absent: below `output.uri`."""
 

@@ -225,6 +225,7 @@ def test_the_libraries_that_shape_bytes_are_part_of_the_data() -> None:
     "change",
     [
         {"data": {"maxBadRowPercent": 50}},
+        {"data": {"minTrainRows": 50}},
         {"data": {"cacheUri": "s3://cache/x"}},
         {"training": {"sequenceLength": FULL, "epochs": 9}},
     ],

@@ -12,7 +12,7 @@ from finetune_api.result import SplitCounts
 from finetune_api.spec import Data, Source, Split
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.tally import Tally
-from finetune_trainer.prepare.validate import check_rejected, check_rows, check_splits
+from finetune_trainer.prepare.validate import check_rejected, check_rows, check_splits, check_train_rows
 from finetune_trainer.prepared import FORMAT, Manifest
 from results import PREPARED, but
 
@@ -113,3 +113,15 @@ def test_names_that_no_text_can_hold_are_told_escaped() -> None:
     with pytest.raises(StageFailed, match=r"the rows have: \\ud800") as failed:
         check_rows(tally, data())
     assert failed.value.failure.field == field
+
+
+def test_fewer_rows_to_train_on_than_asked_for_are_told_with_where_the_others_went() -> None:
+    check_train_rows(manifest(splits=(8, 1, 1)), data(min_train_rows=8), "s3://out/p")
+    with pytest.raises(StageFailed) as failed:
+        check_train_rows(manifest(read=1000, rejected=7, splits=(8, 1, 1)), data(min_train_rows=9), "s3://out/p")
+    assert (failed.value.exit_code, failed.value.failure.reason) == (ExitCode.MISMATCH, "TooFewRows")
+    assert failed.value.failure.field == "spec.data.minTrainRows"
+    assert failed.value.failure.message == (
+        "spec.data.minTrainRows: 8 rows are left to train on, 9 are asked for; of 1000 rows "
+        f"{PREPARED.data.rows_removed} were removed (s3://out/p/removed.jsonl) and 7 rejected (s3://out/p/rejected.jsonl)"
+    )

@@ -264,6 +264,16 @@ def test_few_rows_fill_every_split_with_a_warning(tmp_path: Path, rows: int) -> 
     assert "validation has 1 row: what is measured on so few says little" in findings(prepared)["warnings"]
 
 
+def test_rows_to_train_on_are_counted_also_where_data_is_used_again(tmp_path: Path) -> None:
+    raw(tmp_path, "a.jsonl", [*map(pair, range(30)), *map(pair, range(10))])
+    data = run(tmp_path, minTrainRows=24)
+    assert data.data.splits.train == 24
+    (tmp_path / "scratch-out").rmdir()
+    with pytest.raises(StageFailed, match=r"24 rows are left to train on, 25 are asked for; of 40 rows 10 were") as few:
+        run(tmp_path, minTrainRows=25)
+    assert few.value.report_uri == f"{data.data_uri}/report.html"
+
+
 def test_rows_of_one_group_cannot_be_divided(tmp_path: Path) -> None:
     raw(tmp_path, "a.jsonl", [pair(number, ticket="T1") for number in range(50)])
     with pytest.raises(

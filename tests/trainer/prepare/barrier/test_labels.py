@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from corpora import write_rows
-from finetune_api.spec import ClassificationTask
+from finetune_api.spec import ClassificationTask, Split
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.barrier import labels
 from finetune_trainer.prepare.barrier.labels import Slip, slips
 from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.read import find_objects
-from finetune_trainer.prepare.validate import check_labels
+from finetune_trainer.prepare.validate import check_labels, check_splits
 from finetune_trainer.prepared import SPLITS, Manifest, open_split, row_place, unused_id
 from finetune_trainer.storage import open_storage
 from finetune_trainer.tasks.classification import Classification
@@ -248,6 +248,21 @@ def test_one_label_is_nothing_to_learn(tmp_path: Path, label: object, settings: 
         check_labels(done.manifest, done.task.labels)
     assert failed.value.failure.field == "spec.task.classification.labelField"
     assert failed.value.failure.message == f"spec.task.classification.labelField: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings"),
+    [
+        ([{"text": "Thank you.", "label": label} for label in ("praise", "spam")], {}),
+        ([{"text": " ", "label": "praise"}] * 3, {}),
+        ([{"text": "Thank you.", "label": "other"}] * 3, {"labels": ["praise", "spam"]}),
+    ],
+    ids=["conflicting", "blank", "not listed"],
+)
+def test_no_usable_row_fills_no_split(tmp_path: Path, rows: Rows, settings: Mapping[str, Any]) -> None:
+    done = prepare(tmp_path, rows, **settings)
+    with pytest.raises(StageFailed, match="train and validation and test got none of the 0 usable rows"):
+        check_splits(done.manifest, Split())
 
 
 def test_too_many_labels_are_none(tmp_path: Path) -> None:

@@ -25,7 +25,13 @@ from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.read import find_objects
 from finetune_trainer.prepare.report import PAGE_FILE
 from finetune_trainer.prepare.scratch import work_folder
-from finetune_trainer.prepare.validate import check_labels, check_published, check_rejected, check_splits
+from finetune_trainer.prepare.validate import (
+    check_labels,
+    check_published,
+    check_rejected,
+    check_splits,
+    check_train_rows,
+)
 from finetune_trainer.prepared import Manifest
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage
@@ -143,6 +149,7 @@ def _checked_data(
     with _shown_by(data_uri):
         check_rejected(manifest, spec.data, data_uri)
         check_splits(manifest, spec.data.split)
+        check_train_rows(manifest, spec.data, data_uri)
         check_labels(manifest, recipe.task.labels)
     return data_uri, manifest
 

@@ -125,7 +125,7 @@ def data_digest(
 
     `previous_digest` names the prepared data whose splits are kept.
 
-    How many rows may be bad is checked each time, and where the data is kept changes nothing of it.
+    How many rows may be bad and how many must be left is checked each time; where the data is kept changes nothing.
     """
     return digest_of(
         {

@@ -6,6 +6,7 @@ from finetune_api.contract import ExitCode
 from finetune_api.result import Published
 from finetune_api.spec import Data, IfExists, Output, Split
 from finetune_trainer.failures import StageFailed
+from finetune_trainer.prepare.ledger import REJECTED_FILE, REMOVED_FILE
 from finetune_trainer.prepare.tally import Tally
 from finetune_trainer.prepared import SPLITS, Manifest
 from finetune_trainer.tasks.labels import LabelRules
@@ -68,6 +69,20 @@ def check_splits(manifest: Manifest, split: Split) -> None:
             "add rows, or change its percentages or its seed"
         )
         raise StageFailed(ExitCode.MISMATCH, "SplitEmpty", message, field="spec.data.split", places=manifest.places)
+
+
+def check_train_rows(manifest: Manifest, data: Data, data_uri: str) -> None:
+    """As many rows are left to train on as the spec asks for. Raises StageFailed."""
+    summary = manifest.summary
+    if summary.splits.train >= data.min_train_rows:
+        return
+    field = "spec.data.minTrainRows"
+    message = (
+        f"{field}: {summary.splits.train} rows are left to train on, {data.min_train_rows} are asked for; "
+        f"of {summary.rows_read} rows {summary.rows_removed} were removed ({data_uri}/{REMOVED_FILE}) "
+        f"and {summary.rows_rejected} rejected ({data_uri}/{REJECTED_FILE})"
+    )
+    raise StageFailed(ExitCode.MISMATCH, "TooFewRows", message, field=field, places=manifest.places)
 
 
 def check_labels(manifest: Manifest, rules: LabelRules | None) -> None:

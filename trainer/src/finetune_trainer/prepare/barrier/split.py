@@ -147,6 +147,8 @@ def most_frequent(groups: NDArray[Any], labels: NDArray[np.uint64]) -> NDArray[n
 
     `groups` numbers the group of each row from 0 without a gap, `labels` are the rows', both of shape (N,).
     """
+    if not len(groups):
+        return np.zeros(0, dtype=np.uint64)
     order = np.lexsort((labels, groups))
     ordered = np.stack([groups[order].astype(np.uint64), labels[order]], axis=1)
     starts = np.flatnonzero(np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1)))
