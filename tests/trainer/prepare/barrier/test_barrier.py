@@ -157,6 +157,60 @@ def test_rows_of_an_earlier_preparation_stay_where_they_were(tmp_path: Path) -> 
     assert len({first.data_digest, moved.data_digest, pinned.data_digest}) == 3
 
 
+def test_what_was_prepared_stays_in_its_split_when_copies_sort_before_it(tmp_path: Path) -> None:
+    raw(tmp_path, "m.jsonl", map(story, range(60)))
+    first = run(tmp_path, "first")
+    raw(tmp_path, "a.jsonl", [story(number, changed=True) for number in range(30)])
+    second = run(tmp_path, "second", split={"previousUri": first.data_uri})
+    before, after = splits_of(first), splits_of(second)
+    of_copies = {f"m.jsonl:{line}": after[f"a.jsonl:{line}"] for line in range(1, 31)}
+    assert len(after) == 60
+    assert {**after, **of_copies}.items() >= before.items()
+    assert findings(second)["moved"] == 0
+    (tmp_path / "raw" / "a.jsonl").unlink()
+    third = run(tmp_path, "third", split={"previousUri": second.data_uri})
+    assert splits_of(third) == before
+
+
+def test_a_copy_that_goes_elsewhere_counts_as_moved(tmp_path: Path) -> None:
+    raw(tmp_path, "m.jsonl", map(story, range(60)))
+    first = run(tmp_path, "first")
+    raw(tmp_path, "a.jsonl", [story(number, changed=True) for number in range(30)])
+    sources = [{"uri": f"file://{tmp_path}/raw/{name}.jsonl"} for name in "am"]
+    sources[0]["split"] = "Test"
+    second = run(tmp_path, "second", sources=sources, split={"previousUri": first.data_uri})
+    was = splits_of(first)
+    assert findings(second)["moved"] == sum(was[f"m.jsonl:{line}"] != "test" for line in range(1, 31)) > 0
+
+
+def test_a_given_split_takes_no_rows_of_its_groups(tmp_path: Path) -> None:
+    raw(tmp_path, "train.jsonl", [pair(number, ticket=number % 30) for number in range(90)])
+    raw(tmp_path, "xtest.jsonl", [pair(number, ticket=number % 10) for number in range(200, 220)])
+    uri = f"file://{tmp_path}/raw"
+    sources = [{"uri": f"{uri}/train.jsonl"}, {"uri": f"{uri}/xtest.jsonl", "split": "Test"}]
+    prepared = run(tmp_path, sources=sources, split={"groupBy": "ticket"})
+    gone = removed(prepared)
+    assert len(gone) == 30
+    assert {kind for _, kind, _ in gone} == {"Contaminated"}
+    assert {(int(place.rpartition(":")[2]) - 1) % 30 for place, _, _ in gone} == set(range(10))
+    splits = prepared.data.splits
+    assert (splits.test, splits.train + splits.validation) == (20, 60)
+    assert any(warning.startswith("30 rows are left out, for rows of") for warning in findings(prepared)["warnings"])
+
+
+def test_groups_of_two_given_splits_are_told(tmp_path: Path) -> None:
+    raw(tmp_path, "a.jsonl", [pair(number, ticket=number) for number in range(40)])
+    raw(tmp_path, "b.jsonl", [pair(number, ticket=number % 10) for number in range(50, 70)])
+    raw(tmp_path, "c.jsonl", [pair(number, ticket=number % 8) for number in range(80, 100)])
+    sources: list[dict[str, Any]] = [{"uri": f"file://{tmp_path}/raw/{name}.jsonl"} for name in "abc"]
+    sources[1]["split"], sources[2]["split"] = "Validation", "Test"
+    prepared = run(tmp_path, sources=sources, split={"groupBy": "ticket"})
+    splits = prepared.data.splits
+    assert (splits.train, splits.validation, splits.test) == (30, 20, 20)
+    warning = "8 groups have rows in more than one given split: they measure partly the same"
+    assert warning in findings(prepared)["warnings"]
+
+
 def test_stable_rows_stay_without_being_told_where_they_were(tmp_path: Path) -> None:
     raw(tmp_path, "a.jsonl", map(pair, range(100)))
     before = splits_of(run(tmp_path, "first", split={"assignment": "Stable"}))

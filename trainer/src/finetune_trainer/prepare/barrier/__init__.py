@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from finetune_api import spec
 from finetune_api.model import Model
 from finetune_trainer.prepare.barrier.assignment import Assignment
+from finetune_trainer.prepare.barrier.clusters import roots as ends
 from finetune_trainer.prepare.barrier.contamination import Contamination
 from finetune_trainer.prepare.barrier.dedup import CHUNK_ROWS, find_outvoted
 from finetune_trainer.prepare.barrier.grams import GRAM_WORDS, BatchRows, Entries, Known, RowGrams, text_grams
@@ -164,6 +165,8 @@ def decide(
         quoting = _quoting(rows, kept, benchmarks, measures.texts, workers, folder / "benchmarks")
         kept[quoting] = False
     cut = _cut(rows, likeness, kept, data, given, previous, folder / "cut-1")
+    parted = int((kept & (cut.splits == NOWHERE)).sum())
+    kept &= cut.splits != NOWHERE
     if data.decontamination.evaluation:
         for again in (True, False):
             quoted = _quoted(rows, cut.splits, workers, folder / f"contamination-{again}")
@@ -178,7 +181,9 @@ def decide(
     splits[own], repeated[own], equals[own] = cut.splits, own[likeness.repeated], likeness.equals
     left_out = np.empty_like(outvoted)
     left_out[own] = outvoted
-    keys = rows.keys(kept)
+    represented = cut.splits[_represent(likeness, kept)]
+    keys = rows.keys(represented != NOWHERE)
+    represented = represented[represented != NOWHERE]
     conflicting = tuple((int(own[one]), int(own[other])) for one, other in likeness.equality.conflicting)
     findings = Findings(
         exact_duplicates=int(likeness.equals.sum()),
@@ -187,9 +192,14 @@ def decide(
         conflict_places=tuple((place_of(one), place_of(other)) for one, other in conflicting),
         groups=cut.groups,
         largest_group=cut.largest,
-        moved=None if previous is None else previous.moved(keys, cut.splits[kept]),
+        moved=None if previous is None else previous.moved(keys, represented),
         labels=_label_findings(rows.labels, likeness, rows.prints, outvoted),
-        warnings=(*_warnings(cut, data, given), *measures.warnings(), *_label_warnings(rows.labels, outvoted)),
+        warnings=(
+            *_warnings(cut, data, given),
+            *_group_warnings(cut, parted),
+            *measures.warnings(),
+            *_label_warnings(rows.labels, outvoted),
+        ),
     )
     return Decision(
         splits=splits,
@@ -198,7 +208,7 @@ def decide(
         outvoted=left_out,
         labels=rows.labels,
         conflicting=conflicting,
-        assignment=Assignment.of(keys, cut.splits[kept]),
+        assignment=Assignment.of(keys, represented),
         findings=findings,
     )
 
@@ -299,8 +309,11 @@ def _row_grams(rows: _Rows, wanted: NDArray[np.bool_], known: Known | None, work
 @dataclass(frozen=True)
 class _Cut:
     splits: NDArray[np.int8]
+    """NOWHERE also for rows that can be in no split: given rows of their group are measured with."""
     groups: int
     largest: int
+    divided: int
+    """Groups with rows in more than one given split."""
 
 
 def _cut(
@@ -323,20 +336,35 @@ def _cut(
     sizes = np.bincount(group, minlength=len(roots))
     where_given = _first_named(rows.given[kept], group, len(roots))
     free = where_given == NOWHERE
-    before = np.full(len(group), NOWHERE, np.int8) if previous is None else previous.find(rows.keys(kept))
+    pinned = np.full(len(roots), NOWHERE, np.int8)
+    if previous is not None:
+        # Of rows that left, too: what is nearly the same stays where it was, whichever of it comes first now.
+        stands = _represent(likeness, kept)
+        there = kept[stands]
+        of_row = np.zeros(len(kept), dtype=np.uint32)
+        of_row[kept] = group
+        pinned = _first_named(previous.find(rows.keys(there)), of_row[stands[there]], len(roots))
     strata = np.broadcast_to(np.uint64(0), len(roots))
     if rows.labels is not None and data.split.assignment is spec.Assignment.EXACT:
         strata = most_frequent(group, rows.labels.strata[kept])
-    groups = Groups(keys=keys, sizes=sizes, strata=strata, pinned=_first_named(before, group, len(roots)))
+    groups = Groups(keys=keys, sizes=sizes, strata=strata, pinned=pinned)
     filled = frozenset(name for name in given if name is not None)
     where_given[free] = divide(groups if free.all() else groups.some(free), data.split, filled)
     splits = np.full(len(kept), NOWHERE, dtype=np.int8)
     splits[kept] = where_given[group]
-    return _Cut(
-        splits=np.where(kept & (rows.given != NOWHERE), rows.given, splits).astype(np.int8),
-        groups=len(roots),
-        largest=int(sizes.max(initial=0)),
-    )
+    divided = 0
+    if filled:
+        of_given = rows.given[kept]
+        leaving = ~free[group] & (of_given == NOWHERE)
+        splits[kept] = np.where(leaving, NOWHERE, np.where(of_given == NOWHERE, splits[kept], of_given))
+        sizes = np.bincount(group[~leaving], minlength=len(roots))
+        divided = len(np.unique(group[(of_given != NOWHERE) & (of_given != where_given[group])]))
+    return _Cut(splits=splits, groups=len(roots), largest=int(sizes.max(initial=0)), divided=divided)
+
+
+def _represent(likeness: Likeness, kept: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """For each row the one that is kept in its place: itself, or what it repeats; one that is not kept if none is."""
+    return ends(np.where(kept, np.arange(len(kept), dtype=np.uint32), likeness.repeated))
 
 
 def _first_named(names: NDArray[np.int8], group: NDArray[np.uint32], groups: int) -> NDArray[np.int8]:
@@ -362,6 +390,16 @@ def _warnings(cut: _Cut, data: spec.Data, given: Sequence[SplitName | None]) -> 
         share = 100 * counts[name] / max(1, total)
         if abs(share - percent) > DEVIATION_POINTS:
             yield f"{SPLITS[name]} has {share:.1f} % of the rows, {percent} % were asked for"
+
+
+def _group_warnings(cut: _Cut, parted: int) -> Iterator[str]:
+    if parted:
+        yield (
+            f"{parted} rows are left out, for rows of a given validation or test split are of the same group, "
+            "or nearly the same"
+        )
+    if cut.divided:
+        yield f"{cut.divided} groups have rows in more than one given split: they measure partly the same"
 
 
 def _label_findings(
