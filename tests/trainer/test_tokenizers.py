@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from finetune_trainer.tokenizers import (
     ChatTokenizer,
     Encoded,
+    EncodingMismatch,
     HuggingFaceChatTokenizer,
     Message,
     NotEncodable,
@@ -194,6 +196,31 @@ def test_a_token_never_spans_prompt_and_answer(tmp_path: Path) -> None:
     assert start == flush.trained[0][0]
     assert indented.ids[:start] == flush.ids[:start]
     assert tokenizer.decode(indented.ids[start:]) == "  y"
+
+
+def test_a_conversation_is_proven_by_its_template_rendered_and_encoded_whole(chatml: ChatTokenizer) -> None:
+    row = (SYSTEM, *FIRST, *SECOND)
+    (encoded,) = chatml.encode_messages(row)
+    chatml.prove(row, [encoded])
+    other = [*encoded.ids[:7], encoded.ids[7] + 1, *encoded.ids[8:]]
+    longer = [*encoded.ids, 10, 10, 10]
+    for ids, at in ((other, 7), (longer, len(encoded.ids))):
+        with pytest.raises(EncodingMismatch, match=f"differently from token {at}$"):
+            chatml.prove(row, [replace(encoded, ids=ids)])
+
+
+def test_a_text_of_a_control_token_and_a_token_over_the_border_are_not_compared(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, TokenizerKind.HUGGING_FACE)
+    description = json.loads((tmp_path / "tokenizer.json").read_text())
+    description["model"]["vocab"] |= {"\u010a\u0120": 259}
+    description["model"]["merges"] = [["\u010a", "\u0120"]]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(description))
+    tokenizer = load(tmp_path)
+    for row in (
+        (Message("user", "x"), Message("assistant", " y")),
+        (Message("user", "x"), Message("assistant", "a<|im_end|>")),
+    ):
+        tokenizer.prove(row, tokenizer.encode_messages(row))
 
 
 def with_template(folder: Path, template: object) -> Path:

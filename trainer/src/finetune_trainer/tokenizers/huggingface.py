@@ -9,10 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from finetune_trainer.tokenizers.chat_template import ChatTemplate, TemplateRefused
-from finetune_trainer.tokenizers.protocol import Encoded, Message, NotEncodable, TokenizerRefused, ToolCall
+from finetune_trainer.tokenizers.protocol import (
+    Encoded,
+    EncodingMismatch,
+    Message,
+    NotEncodable,
+    TokenizerRefused,
+    ToolCall,
+)
 from finetune_trainer.tokenizers.template_input import Turn, template_input, texts_of, with_texts
 
 _PROBE = (
@@ -133,7 +140,27 @@ class HuggingFaceChatTokenizer:
         return Encoded(ids[: trained[-1][1]], tuple(trained), last=len(messages) - 1)
 
     def prove(self, messages: Sequence[Message], documents: Sequence[Encoded]) -> None:
-        """Nothing is left to prove: the template itself said, answer by answer, what comes before it."""
+        """By the template rendered whole and encoded whole, as `apply_chat_template` of transformers does.
+
+        Nothing is compared where a text holds that of a control token, which would become one, or where a token of the
+        whole spans the border of an answer, which no generation would give.
+        """
+        turns, tools = template_input(messages)
+        if self._template is None or any(map(self._control_pattern.search, texts_of([turns, tools]))):
+            return
+        borders = []
+        for end, turn in enumerate(turns):
+            if turn["role"] == "assistant":
+                borders.append(len(self._template.render(turns[:end], tools=tools, generation_prompt=True)))
+                borders.append(len(self._template.render(turns[: end + 1], tools=tools, generation_prompt=False)))
+        whole = self._encode_whole(self._template.render(turns, tools=tools, generation_prompt=False))
+        if any(start < border < end for border in borders for start, end in whole.offsets):
+            return
+        (document,) = documents
+        pairs = zip(document.ids, [*whole.ids, *[None] * len(document.ids)], strict=False)
+        differing = next((at for at, (our, their) in enumerate(pairs) if our != their), None)
+        if differing is not None:
+            raise EncodingMismatch(f"tokenizer.json encodes the whole rendered chat differently from token {differing}")
 
     @cached_property
     def _complaint_of_tools(self) -> str | None:
@@ -174,11 +201,16 @@ class HuggingFaceChatTokenizer:
         except NotEncodable as error:
             raise TokenizerRefused(str(error)) from error
         rendered = template.render(template_input(_PROBE)[0], tools=None, generation_prompt=False)
-        self._tokenizer.encode_special_tokens = False
-        whole = self._tokenizer.encode(rendered, add_special_tokens=False).ids
-        self._tokenizer.encode_special_tokens = True
+        whole = self._encode_whole(rendered).ids
         if whole[: len(encoded.ids)] != encoded.ids:
             raise TokenizerRefused("tokenizer.json encodes the pieces of a chat differently from the whole")
+
+    def _encode_whole(self, rendered: str) -> Encoding:
+        """With the text of control tokens as these."""
+        self._tokenizer.encode_special_tokens = False
+        encoding = self._tokenizer.encode(rendered, add_special_tokens=False)
+        self._tokenizer.encode_special_tokens = True
+        return encoding
 
     def _quote_control_tokens(self, messages: Sequence[Message]) -> _Quoted:
         """Messages in which each control token's text stands for itself as one private character."""
