@@ -74,24 +74,31 @@ def test_a_delimiter_parts_labels_only_where_it_is_named() -> None:
 
 
 def test_labels_are_checked_when_they_are_clean() -> None:
-    task().check(row("a", " Spam "))
+    task().check(row("a", " Spam "), {})
     with pytest.raises(EmptyRow):
-        task().check(row(" ", "spam"))
+        task().check(row(" ", "spam"), {})
     with pytest.raises(InvalidRow, match="empty label"):
-        task().check(row("a", " "))
+        task().check(row("a", " "), {})
     with pytest.raises(InvalidRow, match="label has 129 characters: a text, not a label"):
-        task().check(row("a", "x" * 129))
+        task().check(row("a", "x" * 129), {})
+
+
+def test_labels_that_are_not_right_are_named_by_the_field_they_stand_in() -> None:
+    fields = {"text": "a", "labels": [" "]}
+    with pytest.raises(InvalidRow) as invalid:
+        task(multiLabel=True).check(row("a", " "), fields)
+    assert invalid.value.field == "labels"
 
 
 def test_a_label_that_is_not_listed_is_rejected_by_its_name() -> None:
     listed = task(labels=["Spam", "Ham"], labelMapping={"junk": "Spam"})
     for label in ("Spam", " HAM", "Junk"):
-        listed.check(row("a", label))
+        listed.check(row("a", label), {})
     with pytest.raises(InvalidRow, match=r"the label 'eggs' is none of spec\.task\.classification\.labels"):
-        listed.check(row("a", "eggs"))
+        listed.check(row("a", "eggs"), {})
     exact = task(labels=["Spam", "Ham"], labelSpelling=False)
     with pytest.raises(InvalidRow, match="the label 'spam' is none of"):
-        exact.check(row("a", "spam"))
+        exact.check(row("a", "spam"), {})
 
 
 def test_ids_are_in_the_order_of_the_list_or_of_the_alphabet() -> None:

@@ -36,7 +36,7 @@ def test_a_field_that_holds_no_text_is_invalid(value: object, reason: str) -> No
 
 def test_an_empty_document_is_not_needed() -> None:
     with pytest.raises(EmptyRow):
-        Completion(CompletionTask()).check((Message("text", " \n"),))
+        Completion(CompletionTask()).check((Message("text", " \n"),), {"text": " \n"})
 
 
 def test_every_token_of_a_document_is_trained(tmp_path: Path) -> None:

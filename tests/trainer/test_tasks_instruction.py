@@ -185,28 +185,54 @@ def test_a_malformed_row_is_invalid_with_its_field(row: dict[str, Any], field: s
 @pytest.mark.parametrize(
     ("messages", "field", "reason"),
     [
-        (turns("user:q", "assistant: \n"), "message 2", "empty answer"),
-        (turns("user:", "assistant:a"), "message 1", "empty prompt"),
-        (turns("user:q"), "message 1", "ends without an answer"),
-        (turns("system:s"), "message 1", "ends without an answer"),
-        (turns("assistant:a"), "message 1", "message 1 is the assistant's where the user's should be"),
-        (turns("user:q", "user:r"), "message 2", "message 2 is the user's where the assistant's should be"),
+        (turns("user:q", "assistant: \n"), "messages[1]", "empty answer"),
+        (turns("user:", "assistant:a"), "messages[0]", "empty prompt"),
+        (turns("user:q"), "messages[0]", "ends without an answer"),
+        (turns("system:s"), "messages[0]", "ends without an answer"),
+        (turns("assistant:a"), "messages[0]", "messages[0] is the assistant's where the user's should be"),
+        (turns("user:q", "user:r"), "messages[1]", "messages[1] is the user's where the assistant's should be"),
         (
             turns("user:q", "assistant:a", "system:s"),
-            "message 3",
-            "message 3 is the system's where the user's should be",
+            "messages[2]",
+            "messages[2] is the system's where the user's should be",
         ),
-        (turns("system:s", "user:q", "assistant:a", "user:r"), "message 4", "ends without an answer"),
+        (turns("system:s", "user:q", "assistant:a", "user:r"), "messages[3]", "ends without an answer"),
     ],
 )
 def test_roles_take_turns_and_no_turn_is_empty(messages: Messages, field: str, reason: str) -> None:
     with pytest.raises(InvalidRow) as invalid:
-        TASK.check(messages)
+        TASK.check(messages, {"messages": list(messages)})
     assert (invalid.value.field, invalid.value.reason) == (field, reason)
 
 
 def test_a_good_conversation_passes() -> None:
-    TASK.check(turns("system:", "user:q", "assistant:a", "user:r", "assistant:b"))
+    messages = turns("system:", "user:q", "assistant:a", "user:r", "assistant:b")
+    TASK.check(messages, {"messages": list(messages)})
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"prompt": "q", "completion": " "}, "completion"),
+        ({"prompt": " ", "completion": "a"}, "prompt"),
+        (conversation("q", " ", system=" "), "messages[2]"),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": ""}]}, "conversations[1]"),
+        (
+            {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": ""}]},
+            "completion[0]",
+        ),
+        ({"instruction": "do", "output": "", "history": [["q", "r"]]}, "output"),
+        ({"instruction": "do", "output": "a", "history": [["q", ""]], "system": "s"}, "history[0][1]"),
+    ],
+)
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_turn_is_named_as_the_row_names_it(row: dict[str, Any], name: str, left_out: bool) -> None:
+    messages = TASK.parse(row)
+    if left_out and messages[0].role == "system" and not messages[0].content.strip():
+        messages = messages[1:]
+    with pytest.raises(InvalidRow) as invalid:
+        TASK.check(messages, row)
+    assert invalid.value.field == name
 
 
 def test_each_document_is_shown_by_its_last_answer(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_every_way_to_write_tools_is_understood(fields: dict[str, Any], expected
             TASK.parse(fields)
         return
     assert TASK.parse(fields) == expected
-    TASK.check(TASK.parse(fields))
+    TASK.check(TASK.parse(fields), fields)
 
 
 def calling(**changes: Any) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def calling(**changes: Any) -> dict[str, Any]:
             "messages[1].function_call",
             "has both tool_calls and function_call; keep one",
         ),
-        (row(USER, RESULT | {"tool_call_id": None}, ANSWER), "message 2", "is the result of no call"),
+        (row(USER, RESULT | {"tool_call_id": None}, ANSWER), "messages[1]", "is the result of no call"),
         (row(USER, CALLING, RESULT | {"content": 4}), "messages[2].content", "is a number, not text"),
     ],
 )
@@ -152,22 +152,22 @@ OTHER_RESULT = {**RESULT, "tool_call_id": "c2"}
 @pytest.mark.parametrize(
     ("fields", "field", "reason"),
     [
-        (row(USER, CALLING, USER, ANSWER), "message 3", "comes before the result of the call of 'weather'"),
-        (row(USER, CALLING, ANSWER), "message 3", "comes before the result of the call of 'weather'"),
-        (row(USER, BOTH, RESULT, ANSWER), "message 4", "comes before the result of the call of 'weather'"),
-        (row(USER, CALLING, RESULT, RESULT, ANSWER), "message 4", "is the result of no call that waits for one"),
-        (row(USER, CALLING, OTHER_RESULT, ANSWER), "message 3", "is the result of no call that waits for one"),
-        (row(USER, TWICE), "message 2", "has two calls with the id 'c1'"),
-        (calling(name="rain"), "message 2", "calls 'rain', which the row's tools do not define"),
-        (row(USER, CALLING, RESULT), "message 3", "ends without an answer"),
-        (row(USER, CALLING, RESULT, USER, ANSWER), "message 4", "is the user's where the assistant's should be"),
-        (row({**CALLING, "role": "user"}), "message 1", "only an assistant can"),
-        (row(USER, {**CALLING, "tool_calls": []} | {"content": " "}), "message 2", "empty answer"),
+        (row(USER, CALLING, USER, ANSWER), "messages[2]", "comes before the result of the call of 'weather'"),
+        (row(USER, CALLING, ANSWER), "messages[2]", "comes before the result of the call of 'weather'"),
+        (row(USER, BOTH, RESULT, ANSWER), "messages[3]", "comes before the result of the call of 'weather'"),
+        (row(USER, CALLING, RESULT, RESULT, ANSWER), "messages[3]", "is the result of no call that waits for one"),
+        (row(USER, CALLING, OTHER_RESULT, ANSWER), "messages[2]", "is the result of no call that waits for one"),
+        (row(USER, TWICE), "messages[1]", "has two calls with the id 'c1'"),
+        (calling(name="rain"), "messages[1]", "calls 'rain', which the row's tools do not define"),
+        (row(USER, CALLING, RESULT), "messages[2]", "ends without an answer"),
+        (row(USER, CALLING, RESULT, USER, ANSWER), "messages[3]", "is the user's where the assistant's should be"),
+        (row({**CALLING, "role": "user"}), "messages[0]", "only an assistant can"),
+        (row(USER, {**CALLING, "tool_calls": []} | {"content": " "}), "messages[1]", "empty answer"),
     ],
 )
 def test_calls_and_results_follow_each_other(fields: dict[str, Any], field: str, reason: str) -> None:
     with pytest.raises(InvalidRow) as invalid:
-        TASK.check(TASK.parse(fields))
+        TASK.check(TASK.parse(fields), fields)
     assert invalid.value.field == field
     assert reason in invalid.value.reason
 
@@ -183,7 +183,7 @@ def test_calls_and_results_follow_each_other(fields: dict[str, Any], field: str,
     ],
 )
 def test_a_good_conversation_with_tools_passes(fields: dict[str, Any]) -> None:
-    TASK.check(TASK.parse(fields))
+    TASK.check(TASK.parse(fields), fields)
 
 
 def test_the_field_of_tools_can_be_mapped() -> None:

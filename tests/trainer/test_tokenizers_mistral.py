@@ -89,7 +89,7 @@ def answers(messages: Messages) -> list[int]:
 
 def test_every_answer_is_trained_once_behind_the_very_ids_that_it_will_be_generated_from(pair: Pair) -> None:
     for messages in conversations(pair.number):
-        check_turns(messages)
+        check_turns(messages, [str(number) for number in range(len(messages))])
         documents = pair.ours.encode_messages(messages)
         left = answers(messages)
         for document in documents:
@@ -256,7 +256,7 @@ def rows_with_tools(draw: st.DrawFn) -> Messages:
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=rows_with_tools())
 def test_whatever_a_row_says_it_is_encoded_as_published_or_refused(pair: Pair, messages: Messages) -> None:
-    check_turns(messages)
+    check_turns(messages, [str(number) for number in range(len(messages))])
     try:
         documents = pair.ours.encode_messages(messages)
     except NotEncodable:

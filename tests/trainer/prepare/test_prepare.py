@@ -92,7 +92,7 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
     folder = local(prepared)
     source = f"file://{tmp_path}/raw/rows.jsonl"
     assert jsonl(folder / "rejected.jsonl") == [
-        {"source": source, "line": 104, "kind": "Invalid", "field": "message 2", "reason": "empty answer"},
+        {"source": source, "line": 104, "kind": "Invalid", "field": "completion", "reason": "empty answer"},
         {
             "source": source,
             "line": 105,
@@ -533,8 +533,8 @@ def test_rows_with_tools_are_prepared_for_a_model_that_knows_them(tmp_path: Path
     prepared = run(prepare_snapshot(tmp_path, rows, data={"deduplication": "Exact"}), tmp_path / "scratch")
     assert prepared.data.splits == SplitCounts(train=32, validation=4, test=4)
     (rejected,) = jsonl(local(prepared) / "rejected.jsonl")
-    assert (rejected["line"], rejected["field"]) == (41, "message 2")
-    assert rejected["reason"] == "message 2 calls 'rain', which the row's tools do not define"
+    assert (rejected["line"], rejected["field"]) == (41, "messages[1]")
+    assert rejected["reason"] == "messages[1] calls 'rain', which the row's tools do not define"
     assert prepared.data.rows_cleaned == 0
     fetch(open_storage(), prepared.data_uri, prepared.data_digest, tmp_path / "fetched")
     documents = open_split(tmp_path / "fetched", "test")

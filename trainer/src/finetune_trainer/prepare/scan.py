@@ -127,7 +127,7 @@ def _good_rows(
                 text_of(json.dumps(group, ensure_ascii=False, default=str), group_by)
             raw = task.parse(row.fields)
             messages, done = cleaner.messages(raw)
-            task.check(messages)
+            task.check(messages, row.fields)
         except InvalidRow as invalid:
             if invalid.absent:
                 tally.absent[invalid.absent] += 1

@@ -26,8 +26,8 @@ class Task(Protocol):
     def parse(self, fields: Mapping[str, object]) -> Messages:
         """Find the texts of a raw row. Raises InvalidRow."""
 
-    def check(self, messages: Messages) -> None:
-        """What the cleaned texts must be like. Raises InvalidRow, or EmptyRow when there is nothing to learn."""
+    def check(self, messages: Messages, fields: Mapping[str, object], /) -> None:
+        """What the cleaned texts of the raw row must be like. Raises InvalidRow, or EmptyRow for nothing to learn."""
 
     def record(self, messages: Messages) -> dict[str, object]:
         """A raw row of which `parse` makes the same messages, for people and for other jobs."""

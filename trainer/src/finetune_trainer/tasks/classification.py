@@ -35,12 +35,12 @@ class Classification:
         name = self._settings.label_field
         return "labels" if name == "label" and name not in fields and "labels" in fields else name
 
-    def check(self, messages: Messages) -> None:
+    def check(self, messages: Messages, fields: Mapping[str, object]) -> None:
         text, *labels = messages
         if not text.content.strip():
             raise EmptyRow("empty")
         for label in labels:
-            self.labels.check(label.content, self._settings.label_field)
+            self.labels.check(label.content, self._label_field(fields))
 
     def record(self, messages: Messages) -> dict[str, object]:
         """A row that `parse` reads back."""

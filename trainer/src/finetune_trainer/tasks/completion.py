@@ -27,7 +27,7 @@ class Completion:
         text = text_of(field_of(fields, name, mapped_by="spec.task.completion.textField"), name)
         return (Message("text", text),)
 
-    def check(self, messages: Messages) -> None:
+    def check(self, messages: Messages, _fields: Mapping[str, object], /) -> None:
         if not messages[0].content.strip():
             raise EmptyRow("empty")
 

@@ -14,6 +14,7 @@ from finetune_trainer.tasks.shapes import (
     Shape,
     conversation,
     detect,
+    named_turns,
     pair,
     with_history,
     with_material,
@@ -41,7 +42,8 @@ class Instruction:
 
     def parse(self, fields: Mapping[str, object]) -> Messages:
         shape, name = self.shape(fields), self._settings.system_field
-        messages = paired(self._turns(shape, fields))
+        turns = self._turns(shape, fields)
+        messages = paired(turns, self._names(fields)[-len(turns) :])
         if name is not None:
             messages = with_system(messages, field_of(fields, name, mapped_by=f"{_TASK}.systemField"), name)
         elif shape in (Shape.ALPACA, Shape.CONVERSATIONS):
@@ -83,8 +85,27 @@ class Instruction:
             prompt = with_material(text_of(prompt, prompt_name), material, name)
         return pair(prompt, completion, prompt_name, completion_name)
 
-    def check(self, messages: Messages) -> None:
-        check_turns(messages)
+    def check(self, messages: Messages, fields: Mapping[str, object]) -> None:
+        check_turns(messages, self._names(fields))
+
+    def _names(self, fields: Mapping[str, object]) -> list[str]:
+        """How a row that could be read names its turns, with a system prompt in front that it may have."""
+        shape, settings = self.shape(fields), self._settings
+        names = [settings.system_field or "system"]
+        match shape:
+            case Shape.MESSAGES:
+                names += named_turns(fields, settings.messages_field or "messages")
+            case Shape.CONVERSATIONS:
+                names += named_turns(fields, "conversations")
+            case Shape.PAIR:
+                names += named_turns(fields, settings.prompt_field or "prompt")
+                names += named_turns(fields, settings.completion_field or "completion")
+            case Shape.ALPACA:
+                history = fields.get("history")
+                pairs = len(history) if isinstance(history, list) else 0
+                names += [f"history[{index}][{side}]" for index in range(pairs) for side in (0, 1)]
+                names += ["instruction", "output"]
+        return names
 
     def record(self, messages: Messages) -> dict[str, object]:
         settings, row = self._settings, dict[str, object]()

@@ -69,6 +69,12 @@ def conversation(fields: Mapping[str, object], name: str) -> Messages:
     return tuple(_turn(turn, f"{name}[{index}]") for index, turn in enumerate(turns))
 
 
+def named_turns(fields: Mapping[str, object], name: str) -> list[str]:
+    """What each turn in the field is called: its place in a list, or the field itself."""
+    value = fields[name]
+    return [f"{name}[{index}]" for index in range(len(value))] if isinstance(value, list) else [name]
+
+
 def _turn(turn: object, place: str) -> Message:
     if not isinstance(turn, dict):
         raise InvalidRow(f"{place} has no role and content", field=place)

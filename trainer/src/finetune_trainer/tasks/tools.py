@@ -106,9 +106,10 @@ def result_of(value: object, place: str) -> str:
     return _json_of(value, place) if isinstance(value, dict) else text_of("" if value is None else value, place)
 
 
-def paired(messages: Messages) -> Messages:
+def paired(messages: Messages, names: Sequence[str]) -> Messages:
     """The messages with an id for every call, and for every result that of its call. Raises InvalidRow.
 
+    `names` are how the row names the messages.
     Calls without one are numbered; results without one answer the calls before them in their order.
     """
     if not any(message.calls or message.role == "tool" for message in messages):
@@ -116,7 +117,7 @@ def paired(messages: Messages) -> Messages:
     made = 0
     waiting: list[str] = []
     named: list[Message] = []
-    for number, message in enumerate(messages, start=1):
+    for message, field in zip(messages, names, strict=True):
         if message.calls:
             calls = [
                 call if call.id else call._replace(id=f"call_{made + at}") for at, call in enumerate(message.calls)
@@ -126,7 +127,7 @@ def paired(messages: Messages) -> Messages:
             message = message._replace(calls=tuple(calls))
         elif message.role == "tool":
             if not message.call_id and not waiting:
-                raise InvalidRow(f"message {number} is the result of no call", field=f"message {number}")
+                raise InvalidRow(f"{field} is the result of no call", field=field)
             message = message._replace(call_id=message.call_id or waiting[0])
             waiting = [identity for identity in waiting if identity != message.call_id]
         named.append(message)

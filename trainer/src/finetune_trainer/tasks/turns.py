@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from finetune_trainer.tasks.rows import InvalidRow, Messages
 from finetune_trainer.tasks.tools import names_of
 from finetune_trainer.tokenizers import Message
 
 
-def check_turns(messages: Messages) -> None:
+def check_turns(messages: Messages, names: Sequence[str]) -> None:
     """User and assistant take turns behind one system prompt, every call is answered before anybody speaks again.
 
-    Calls at the very end need no results: to call is what is learnt. Raises InvalidRow; messages are counted from one,
-    definitions of tools are none.
+    Calls at the very end need no results: to call is what is learnt. Raises InvalidRow; the last of `names` are how
+    the row itself names the turns: an empty system prompt may have been left out, definitions of tools are none.
     """
     defined = names_of(messages[0]) if messages[0].role == "tools" else None
     turns = messages if defined is None else messages[1:]
     expected = "user"
     waiting: dict[str, str] = {}
-    for number, message in enumerate(turns, start=1):
-        field = f"message {number}"
-        if message.role == "system" and number == 1:
+    for number, (message, field) in enumerate(zip(turns, names[-len(turns) :], strict=True)):
+        if message.role == "system" and number == 0:
             continue
         if message.role == "tool":
             _answer(waiting, message, field)
@@ -37,7 +38,7 @@ def check_turns(messages: Messages) -> None:
         waiting = _calls(message, defined, field)
         expected = "assistant" if message.role == "user" or waiting else "user"
     if not turns or turns[-1].role != "assistant":
-        raise InvalidRow("ends without an answer", field=f"message {len(turns)}")
+        raise InvalidRow("ends without an answer", field=names[-1])
 
 
 def _calls(message: Message, defined: frozenset[str] | None, field: str) -> dict[str, str]:
