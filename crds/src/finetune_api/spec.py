@@ -262,7 +262,7 @@ class Split(Model):
     """How rows are divided. The percentages add up to 100; duplicates, kept or not, are never parted."""
 
     assignment: Assignment = Assignment.EXACT
-    """Exact: the percentages are met. Stable: rows never move when others are added, percentages are met on average."""
+    """Exact: the percentages are met. Stable: met on average, and rows stay when unlike ones are added."""
     train_percent: Annotated[int, Field(ge=1, le=100)] = 80
     """Share of rows to train on."""
     validation_percent: Annotated[int, Field(ge=0, le=99)] = 10
@@ -274,7 +274,7 @@ class Split(Model):
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     """Another seed, another division."""
     previous_uri: OutputUri | None = None
-    """Prepared data of before, `…/prepared/<digest>`: its rows stay in their splits."""
+    """Prepared data of before, `…/prepared/<digest>`: its rows stay in their splits, whatever is added before them."""
 
     rules = (
         Rule(

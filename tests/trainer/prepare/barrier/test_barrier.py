@@ -211,6 +211,20 @@ def test_groups_of_two_given_splits_are_told(tmp_path: Path) -> None:
     assert warning in findings(prepared)["warnings"]
 
 
+def test_near_duplicates_whose_answers_differ_and_stable_ones_are_told(tmp_path: Path) -> None:
+    copies = [story(3, changed=True, answer="no"), story(4, changed=True)]
+    raw(tmp_path, "a.jsonl", [*map(story, range(40)), *copies])
+    warnings = findings(run(tmp_path, split={"assignment": "Stable"}))["warnings"]
+    uri = f"file://{tmp_path}/raw/a.jsonl"
+    assert any(
+        warning.startswith(
+            f"1 rows leave as near duplicates though their answers differ, such as {uri}:41 for {uri}:4: "
+        )
+        for warning in warnings
+    )
+    assert any(warning.startswith("2 rows are nearly the same as earlier ones") for warning in warnings)
+
+
 def test_stable_rows_stay_without_being_told_where_they_were(tmp_path: Path) -> None:
     raw(tmp_path, "a.jsonl", map(pair, range(100)))
     before = splits_of(run(tmp_path, "first", split={"assignment": "Stable"}))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from finetune_api.contract import ExitCode
 from finetune_api.progress import Activity
 from finetune_api.result import DataSummary, SplitCounts
-from finetune_api.spec import Spec
+from finetune_api.spec import Spec, TaskType
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.barrier import Decision, decide
 from finetune_trainer.prepare.barrier.assignment import Assignment, write_assignment
@@ -198,6 +198,7 @@ def _decide(
             previous=recipe.previous,
             benchmarks=lambda: benchmark_rows(storage, recipe.benchmarks, folder),
             label_rules=recipe.task.labels,
+            answered=recipe.spec.task.type is TaskType.INSTRUCTION,
             place_of=place_of,
             workers=workers,
             folder=folder,

@@ -141,6 +141,7 @@ def decide(
     previous: Assignment | None,
     benchmarks: Callable[[], Iterator[Sequence[str]]],
     label_rules: LabelRules | None,
+    answered: bool,
     place_of: Callable[[int], str],
     workers: Workers,
     folder: Path,
@@ -149,8 +150,8 @@ def decide(
 
     `label_rules` are those of rows that have labels. Raises StageFailed when these are too many.
 
-    `place_of` names a row, numbered in the order of the sources. `folder` is made; it takes 64 bytes a row and, while
-    duplicates are looked for, 128 more.
+    `answered` says that the last text of a row is an answer. `place_of` names a row, numbered in the order of the
+    sources. `folder` is made; it takes 64 bytes a row and, while duplicates are looked for, 128 more.
     """
     folder.mkdir(parents=True)
     rows = _gather(spills, data, given, label_rules, folder)
@@ -197,6 +198,7 @@ def decide(
         warnings=(
             *_warnings(cut, data, given),
             *_group_warnings(cut, parted),
+            *_likeness_warnings(rows, likeness, data, place_of, answered=answered, pinned=previous is not None),
             *measures.warnings(),
             *_label_warnings(rows.labels, outvoted),
         ),
@@ -400,6 +402,32 @@ def _group_warnings(cut: _Cut, parted: int) -> Iterator[str]:
         )
     if cut.divided:
         yield f"{cut.divided} groups have rows in more than one given split: they measure partly the same"
+
+
+def _likeness_warnings(
+    rows: _Rows,
+    likeness: Likeness,
+    data: spec.Data,
+    place_of: Callable[[int], str],
+    *,
+    answered: bool,
+    pinned: bool,
+) -> Iterator[str]:
+    later = np.flatnonzero(likeness.resembles)
+    if len(later) and data.split.assignment is spec.Assignment.STABLE and not pinned:
+        yield (
+            f"{len(later)} rows are nearly the same as earlier ones and go where these do: where a file was added "
+            "before them they may have moved; spec.data.split.previousUri keeps rows where they were"
+        )
+    if answered and rows.labels is None and data.deduplication is spec.Deduplication.NEAR:
+        answers = rows.prints["content"][:, 1]
+        gone = later[answers[later] != answers[likeness.repeated[later]]]
+        if len(gone):
+            one, other = (place_of(int(rows.own_order[row])) for row in (gone[0], likeness.repeated[gone[0]]))
+            yield (
+                f"{len(gone)} rows leave as near duplicates though their answers differ, such as {one} for {other}: "
+                "if that is due to prompts made from one template, set spec.data.deduplication to Exact"
+            )
 
 
 def _label_findings(
