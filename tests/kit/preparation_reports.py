@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from finetune_api.result import DataSummary, SplitCounts
-from finetune_trainer.prepare.barrier import Findings
+from finetune_trainer.prepare.barrier.findings import Findings
 from finetune_trainer.prepare.report.lengths import lengths_of
 from finetune_trainer.prepare.report.model import Figures, PreparationReport
 from finetune_trainer.prepare.report.verdict import judge

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from finetune_api.result import DataSummary
 from finetune_api.spec import Spec
-from finetune_trainer.prepare.barrier import Findings
+from finetune_trainer.prepare.barrier.findings import Findings
 from finetune_trainer.prepare.clean import field_of
 from finetune_trainer.prepare.ledger import REJECTED_FILE, REMOVED_FILE, Ledger
 from finetune_trainer.prepare.report.alike import Alike

@@ -9,7 +9,7 @@ from typing import Final
 
 from finetune_api.model import Model
 from finetune_api.result import DataSummary
-from finetune_trainer.prepare.barrier import Findings
+from finetune_trainer.prepare.barrier.findings import Findings
 from finetune_trainer.prepared import SplitFiles
 
 REPORT_FILE: Final = "report.json"
