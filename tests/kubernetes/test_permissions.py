@@ -68,3 +68,15 @@ def test_the_same_rights_in_every_namespace_are_enough_to_watch_them_all(
     with allowed_nothing_else(control_plane, home, namespace=None):
         job.create({(Stage.PREPARE, 1): prepared(), (Stage.TRAIN, 1): published()})
         job.wait(Phase.SUCCEEDED)
+
+
+def test_what_is_refused_is_counted(control_plane: ControlPlane, home: str) -> None:
+    grant(control_plane.api, home, RULES, namespace=home)
+    before = num_forbidden(control_plane.api)
+
+    asked = control_plane.api.kubectl(
+        "get", "secrets", f"--namespace={home}", f"--kubeconfig={kubeconfig(control_plane.api, home)}"
+    )
+
+    assert "Forbidden" in asked.stderr
+    assert num_forbidden(control_plane.api) == before + 1
