@@ -38,17 +38,18 @@ def test_a_spec_is_required_and_everything_with_a_default_is_filled_in() -> None
     assert ROOT["required"] == ["spec"]
     assert ROOT["properties"]["spec"]["required"] == ["data", "model", "output", "task"]
     assert {name: SPEC[name]["default"] for name in SPEC if name not in ("data", "model", "output", "task")} == {
-        **{name: {} for name in ("method", "evaluation", "workers", "deepspeed", "memory", "checkpoint", "storage")},
+        **{name: {} for name in ("evaluation", "workers", "deepspeed", "memory", "checkpoint", "storage")},
         **{name: {} for name in ("restart", "deadlines", "podMetadata")},
         "training": {
             "epochs": 3,
-            "learningRate": 2e-4,
             "schedule": "Cosine",
             "weightDecay": 0.0,
             "gradientClip": 1.0,
             "sequenceLength": 4096,
             "seed": 0,
         },
+        "method": {"type": "LoRA"},
+        "tracking": {"type": "None"},
         "scheduling": {},
         "suspend": False,
         "cancel": False,
@@ -112,6 +113,7 @@ def test_every_field_has_the_class_of_the_design() -> None:
             "restart",
             "scheduling",
             "podMetadata",
+            "tracking",
         },
         Mutability.CONTROL: {"deadlines", "suspend"},
         Mutability.LATCH: {"cancel"},

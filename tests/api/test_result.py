@@ -59,6 +59,8 @@ def _longest() -> Result:
         steps_per_epoch=LARGE,
         global_batch_size=LARGE,
         warmup_steps=LARGE,
+        decay_steps=LARGE,
+        learning_rate=1.2345678901234567e-05,
         precision=Precision.BFLOAT16,
         target_modules=MODULES,
     )

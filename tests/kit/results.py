@@ -32,6 +32,7 @@ PREPARED = Prepared(
         steps_per_epoch=100,
         global_batch_size=8,
         warmup_steps=9,
+        learning_rate=2e-4,
         precision=Precision.BFLOAT16,
         target_modules=("q_proj", "v_proj"),
     ),

@@ -86,6 +86,7 @@ def train(
                 steps_per_epoch=2,
                 global_batch_size=4,
                 warmup_steps=2,
+                learning_rate=training.learning_rate or 2e-4,
                 precision=Precision(precision),
                 target_modules=("q_proj", "down_proj"),
             ),

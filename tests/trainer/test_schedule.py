@@ -6,7 +6,9 @@ from finetune_trainer.schedule import learning_rate
 
 @pytest.mark.parametrize("schedule", Schedule)
 def test_every_schedule_warms_up_linearly_to_its_peak(schedule):
-    rates = [learning_rate(s, peak=4.0, warmup_steps=4, total_steps=9, schedule=schedule) for s in range(1, 5)]
+    rates = [
+        learning_rate(s, peak=4.0, warmup_steps=4, decay_steps=0, total_steps=9, schedule=schedule) for s in range(1, 5)
+    ]
     assert rates == [1.0, 2.0, 3.0, 4.0]
 
 
@@ -19,13 +21,15 @@ def test_every_schedule_warms_up_linearly_to_its_peak(schedule):
     ],
 )
 def test_after_the_peak_the_rate_follows_its_schedule_and_stays_above_zero(schedule, rates):
-    found = [learning_rate(s, peak=4.0, warmup_steps=1, total_steps=3, schedule=schedule) for s in (2, 3)]
+    found = [
+        learning_rate(s, peak=4.0, warmup_steps=1, decay_steps=0, total_steps=3, schedule=schedule) for s in (2, 3)
+    ]
     assert found == pytest.approx(rates)
 
 
 def test_a_run_may_be_all_warm_up():
-    assert learning_rate(2, peak=1.0, warmup_steps=2, total_steps=2, schedule=Schedule.COSINE) == 1.0
+    assert learning_rate(2, peak=1.0, warmup_steps=2, decay_steps=0, total_steps=2, schedule=Schedule.COSINE) == 1.0
 
 
 def test_a_warm_up_that_is_longer_than_the_run_never_reaches_its_peak():
-    assert learning_rate(3, peak=1.0, warmup_steps=10, total_steps=3, schedule=Schedule.COSINE) == 0.3
+    assert learning_rate(3, peak=1.0, warmup_steps=10, decay_steps=0, total_steps=3, schedule=Schedule.COSINE) == 0.3

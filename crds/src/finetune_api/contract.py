@@ -117,5 +117,8 @@ HUB_ENDPOINT: Final = "HF_ENDPOINT"
 REASON_LOST_PEER: Final = "LostPeer"
 """Of the Failure of a rank that ended only because another one did."""
 
+REASON_MICRO_BATCH_TOO_LARGE: Final = "MicroBatchTooLarge"
+"""Of the Failure of a gang whose GPUs ran out of memory: the next attempt starts with half, uncounted."""
+
 RESULT_MAX_BYTES: Final = 3500
 """Kubernetes cuts a termination message at 4096 bytes."""

@@ -60,9 +60,12 @@ class Resolved(Model):
     steps_per_epoch: Count
     global_batch_size: Count
     warmup_steps: Count
+    decay_steps: Count = 0
+    """Last steps of a schedule that has a decay of its own."""
+    learning_rate: float
     precision: Precision
     target_modules: tuple[str, ...]
-    """Names of the adapted layers."""
+    """Names of the adapted layers; none where every weight is trained."""
 
 
 class Prepared(Model):
@@ -112,6 +115,15 @@ class Published(Model):
     metrics: Metrics
 
 
+class MicroBatch(Model):
+    """Of a gang whose GPUs ran out of memory."""
+
+    tried: Count
+    """Packed rows in one forward pass."""
+    fits: Count
+    """What the next attempt starts with."""
+
+
 class Result(Model):
     """One of `failure`, `prepared`, `published`; of the command `data` alone none but `reportUri`."""
 
@@ -122,6 +134,8 @@ class Result(Model):
     published: Published | None = None
     checkpoint_step: Count | None = None
     """Train: the last committed checkpoint, also after a failure."""
+    micro_batch: MicroBatch | None = None
+    """Train: what did not fit, and what is tried next; the failure's reason is MicroBatchTooLarge."""
     report_uri: Annotated[str, Field(max_length=512)] | None = None
     """Prepare: the page about the data, also after a failure that the data is to blame for."""
 

@@ -26,3 +26,5 @@ class Snapshot(Envelope):
     spec: Spec
     prepared: Prepared | None = None
     """Train only: the Result of prepare."""
+    micro_batch_limit: int | None = None
+    """Train only: packed rows in one forward pass, at most, for more were tried and did not fit."""

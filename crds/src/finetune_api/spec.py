@@ -32,6 +32,7 @@ from finetune_api.strings import (
     QueueName,
     Region,
     TaintKey,
+    TrackingProject,
 )
 
 
@@ -312,6 +313,8 @@ class Data(Model):
 
 class MethodType(StrEnum):
     LORA = "LoRA"
+    QLORA = "QLoRA"
+    FULL = "Full"
 
 
 class LoRA(Model):
@@ -325,21 +328,57 @@ class LoRA(Model):
     """Dropout on the adapter's input."""
     target_modules: Annotated[tuple[ModuleName, ...], Field(min_length=1, max_length=16)] | None = None
     """Names of the linear layers that get an adapter; absent: every linear layer of the blocks."""
+    last_layers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Only so many blocks, the last ones, get adapters; absent: all."""
+    rank_stabilized: bool = False
+    """Scale the update by alpha / √rank instead (arXiv 2312.03732)."""
+    initial_adapter_uri: OutputUri | None = None
+    """Adapter to go on from, made for this very base model: a folder with adapter_model.safetensors."""
 
 
 class Method(Model):
     """Which weights are trained."""
 
     type: MethodType = MethodType.LORA
-    """LoRA."""
+    """LoRA: adapters. QLoRA: adapters on a base model in 4 bits, on GPUs with ZeRO 1 or 2. Full: every weight."""
     lora: LoRA | None = None
-    """Settings of LoRA; absent: its defaults."""
+    """Settings of the adapters of LoRA and QLoRA; absent: their defaults."""
+
+    rules = (
+        Rule(
+            cel="!has(self.lora) || !has(self.type) || self.type != 'Full'",
+            message="is only for types LoRA and QLoRA",
+            holds=lambda method: method.lora is None or method.type is not MethodType.FULL,
+            field="lora",
+        ),
+    )
+
+    @property
+    def adapter(self) -> LoRA | None:
+        """Settings of the adapters; None where every weight is trained."""
+        return None if self.type is MethodType.FULL else self.lora or LoRA()
 
 
 class Schedule(StrEnum):
     COSINE = "Cosine"
     LINEAR = "Linear"
     CONSTANT = "Constant"
+    WARMUP_STABLE_DECAY = "WarmupStableDecay"
+
+
+class Watched(StrEnum):
+    LOSS = "Loss"
+    ACCURACY = "Accuracy"
+    MACRO_F1 = "MacroF1"
+
+
+class EarlyStopping(Model):
+    """End when validations no longer get better, and publish the weights of the best one."""
+
+    metric: Watched = Watched.LOSS
+    """Loss, the lower the better; of a Classification task also Accuracy or MacroF1."""
+    patience: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Validations in a row, `evaluation.everySteps` apart, that may be no better than the best."""
 
 
 class Precision(StrEnum):
@@ -354,12 +393,14 @@ class Training(Model):
     """Passes over the train split."""
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Stop after this many optimizer steps even when epochs are left."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """Peak learning rate of AdamW."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Peak learning rate of AdamW; absent: 2e-4 for adapters, 1e-5 where every weight is trained."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     """Optimizer steps of linear warm-up; absent: 3 % of all steps."""
     schedule: Schedule = Schedule.COSINE
-    """Decay after warm-up: Cosine or Linear to zero, or Constant."""
+    """After warm-up: Cosine or Linear to zero, Constant, or WarmupStableDecay: constant, then linear to zero."""
+    decay_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Last optimizer steps, in which WarmupStableDecay goes to zero; absent: a tenth of all steps."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Decoupled weight decay."""
     gradient_clip: Annotated[float, Field(ge=0, le=1000)] = 1.0
@@ -372,8 +413,16 @@ class Training(Model):
     """Order of the data, initial adapter and dropout."""
     precision: Precision | None = None
     """Of weights and activations; the optimizer is fp32. Absent: BFloat16, or Float32 on a CPU without native bf16."""
+    early_stopping: EarlyStopping | None = None
+    """When to end before all steps are taken; absent: never, and the last weights are published."""
 
     rules = (
+        Rule(
+            cel="!has(self.decaySteps) || (has(self.schedule) && self.schedule == 'WarmupStableDecay')",
+            message="is only for schedule WarmupStableDecay",
+            holds=lambda training: training.decay_steps is None or training.schedule is Schedule.WARMUP_STABLE_DECAY,
+            field="decaySteps",
+        ),
         Rule(
             cel="!has(self.warmupSteps) || !has(self.maxSteps) || self.warmupSteps <= self.maxSteps",
             message="must not be more than maxSteps",
@@ -469,6 +518,8 @@ class Workers(Model):
     """Pods of the gang."""
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 0
     """GPUs of each pod; 0 trains on CPU with one process per pod."""
+    gpu_memory: Bytes | None = None
+    """Memory of one GPU, such as 80Gi. With it preparation refuses what cannot fit before a GPU is waited for."""
     resources: Resources = Resources()
     node_selector: NodeLabels = {}
     """Labels a node must carry."""
@@ -483,17 +534,34 @@ class Workers(Model):
 class DeepSpeed(Model):
     """How training state is divided among the workers; it does not change the outcome."""
 
-    zero_stage: Annotated[int, Field(ge=1, le=2)] = 2
-    """1 divides the optimizer's state, 2 the gradients too."""
+    zero_stage: Annotated[int, Field(ge=1, le=3)] | None = None
+    """1 divides the optimizer's state, 2 the gradients too, 3 the weights too. Absent: the smallest that fits."""
+
+
+class ActivationCheckpointing(StrEnum):
+    FULL = "Full"
+    SELECTIVE = "Selective"
+    NONE = "None"
+
+
+class AttentionKernel(StrEnum):
+    VARLEN = "Varlen"
+    FLASH_ATTENTION = "FlashAttention"
+    FLEX = "Flex"
+    SDPA = "Sdpa"
 
 
 class Memory(Model):
     """Trades memory for speed; none of it changes the outcome beyond rounding."""
 
-    micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Packed rows in one forward pass of one process."""
-    activation_checkpointing: bool = False
-    """Recompute activations in the backward pass."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Packed rows in one forward pass of one process; absent: as many as fit."""
+    activation_checkpointing: ActivationCheckpointing | None = None
+    """Recompute whole blocks (Full), their cheap parts (Selective) or nothing (None); absent: what memory asks for."""
+    compile: bool = False
+    """Compile the blocks with torch.compile: minutes at the start, faster steps on GPUs."""
+    attention: AttentionKernel | None = None
+    """Kernel of attention; absent: the fastest that is there."""
 
 
 class Checkpoint(Model):
@@ -517,6 +585,8 @@ class Output(Model):
     """`s3://bucket/prefix`, or `file:///path` with `finetune run`."""
     if_exists: IfExists = IfExists.REUSE
     """When this very run is already published there: Reuse it, or Fail."""
+    merge: bool = False
+    """Publish, beside the adapter, the base model with the adapter merged into it."""
 
 
 class Storage(Model):
@@ -573,6 +643,34 @@ class Scheduling(Model):
     )
 
 
+class TrackingType(StrEnum):
+    NONE = "None"
+    MLFLOW = "MLflow"
+    WANDB = "WandB"
+
+
+class Tracking(Model):
+    """Where curves and metrics are sent while training goes on. A tracker that is away never ends a job."""
+
+    type: TrackingType = TrackingType.NONE
+    """None, MLflow or WandB."""
+    uri: Endpoint | None = None
+    """URL of the server; needed for MLflow, absent for WandB: its cloud."""
+    project: TrackingProject | None = None
+    """Project of WandB, experiment of MLflow; absent: `finetune`."""
+    secret_name: Name | None = None
+    """Secret with key token, or username and password (MLflow), or apiKey (WandB)."""
+
+    rules = (
+        Rule(
+            cel="has(self.uri) || !has(self.type) || self.type != 'MLflow'",
+            message="is needed for MLflow",
+            holds=lambda tracking: tracking.uri is not None or tracking.type is not TrackingType.MLFLOW,
+            field="uri",
+        ),
+    )
+
+
 class PodMetadata(Model):
     """Added to every pod. Keys of finetune.dev, batch.kubernetes.io and kueue.x-k8s.io are refused."""
 
@@ -600,6 +698,7 @@ class Spec(Model):
     restart: Annotated[Restart, Mutability.OPERATIONAL] = Restart()
     deadlines: Annotated[Deadlines, Mutability.CONTROL] = Deadlines()
     scheduling: Annotated[Scheduling, Mutability.OPERATIONAL] = Scheduling()
+    tracking: Annotated[Tracking, Mutability.OPERATIONAL] = Tracking()
     pod_metadata: Annotated[PodMetadata, Mutability.OPERATIONAL] = PodMetadata()
     suspend: Annotated[bool, Mutability.CONTROL] = False
     """Stop and free all resources; false resumes from the last checkpoint."""

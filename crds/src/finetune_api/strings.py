@@ -79,6 +79,13 @@ LanguageCode = Annotated[
 ]
 ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=32)]
 """Of a layer, as in `q_proj`."""
+TrackingProject = Annotated[
+    str,
+    StringConstraints(max_length=128),
+    matching(
+        r"[A-Za-z0-9][A-Za-z0-9 ._/-]*", "must begin with a letter or digit, then letters, digits, blanks and . _ / -"
+    ),
+]
 Cores = Annotated[
     str,
     StringConstraints(max_length=16),

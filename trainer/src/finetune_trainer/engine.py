@@ -42,7 +42,7 @@ def make_engine(
     ops.__compatible_ops__ = {**dict.fromkeys(ALL_OPS, False), "deepspeed_not_implemented": False}
     deepspeed.init_distributed(dist_backend=None, dist_init_required=False, verbose=False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(trained, weight_decay=training.weight_decay)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,

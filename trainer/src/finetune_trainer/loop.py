@@ -122,8 +122,9 @@ def train(
 def _set_learning_rate(engine: Any, course: Course, step: int) -> float:
     rate = learning_rate(
         step,
-        peak=course.training.learning_rate,
+        peak=course.resolved.learning_rate,
         warmup_steps=course.resolved.warmup_steps,
+        decay_steps=course.resolved.decay_steps,
         total_steps=course.resolved.total_steps,
         schedule=course.training.schedule,
     )

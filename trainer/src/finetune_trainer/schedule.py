@@ -7,7 +7,9 @@ import math
 from finetune_api.spec import Schedule
 
 
-def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int, schedule: Schedule) -> float:
+def learning_rate(
+    step: int, *, peak: float, warmup_steps: int, decay_steps: int, total_steps: int, schedule: Schedule
+) -> float:
     """Of optimizer step `step`, from 1: linear warm-up to `peak`, then the schedule, which ends just above 0."""
     if step <= warmup_steps:
         return peak * step / warmup_steps
@@ -20,3 +22,5 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
             return peak * (1 - done)
         case Schedule.CONSTANT:
             return peak
+        case Schedule.WARMUP_STABLE_DECAY:
+            return peak * min(1.0, (total_steps - step + 1) / (decay_steps + 1))

@@ -22,7 +22,7 @@ from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
 from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import ClassificationTask, ClassWeights, LoRA, Spec
+from finetune_api.spec import ActivationCheckpointing, ClassificationTask, ClassWeights, LoRA, Spec
 from finetune_trainer import classifier, materials, tokenizers
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
@@ -216,9 +216,11 @@ def _own_run(storage: Storage, snapshot: Snapshot, prepared: Prepared) -> Iterat
 def _division(spec: Spec, prepared: Prepared, gang: Gang) -> Division:
     batch_size = prepared.resolved.global_batch_size
     # More than a rank's share would be dummies.
-    micro_batch_size = min(spec.memory.micro_batch_size, -(-batch_size // gang.world_size))
+    micro_batch_size = min(spec.memory.micro_batch_size or 1, -(-batch_size // gang.world_size))
     micro_steps = accumulation(batch_size, world_size=gang.world_size, micro_batch_size=micro_batch_size)
-    return Division(zero_stage=spec.deepspeed.zero_stage, micro_batch_size=micro_batch_size, micro_steps=micro_steps)
+    return Division(
+        zero_stage=spec.deepspeed.zero_stage or 2, micro_batch_size=micro_batch_size, micro_steps=micro_steps
+    )
 
 
 def _engine(
@@ -229,12 +231,12 @@ def _engine(
     model = load_model(
         here.model,
         adapter=Adapter(
-            lora=spec.method.lora or LoRA(),
+            lora=spec.method.adapter or LoRA(),
             target_modules=prepared.resolved.target_modules,
             seed=spec.training.seed,
         ),
         precision=precision,
-        activation_checkpointing=spec.memory.activation_checkpointing,
+        activation_checkpointing=spec.memory.activation_checkpointing is ActivationCheckpointing.FULL,
         device=gang.device,
         head=head,
     )

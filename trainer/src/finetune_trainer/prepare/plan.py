@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from finetune_api.contract import ExitCode
 from finetune_api.result import Resolved
-from finetune_api.spec import LoRA, Precision, Spec, Training
+from finetune_api.spec import LoRA, MethodType, Precision, Schedule, Spec, Training
 from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_rows, num_steps
@@ -27,13 +27,16 @@ LIBRARIES: Final = read.LIBRARIES | clean.LIBRARIES | prints.LIBRARIES | tokeniz
 ENOUGH_STEPS: Final = 200
 LARGEST_CHOSEN_BATCH: Final = 64
 WARMUP_PERCENT: Final = 3
+DECAY_PERCENT: Final = 10
+LEARNING_RATES: Final = {MethodType.LORA: 2e-4, MethodType.QLORA: 2e-4, MethodType.FULL: 1e-5}
+"""Adapters start from nothing and take more; a whole model forgets what it knew."""
 
 _NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def check_spec(spec: Spec, config: MistralConfig) -> None:
     """What can be known before the data is read: the spec fits the base model. Raises StageFailed."""
-    target_modules(spec.method.lora or LoRA())
+    target_modules(spec.method.adapter)
     length, longest = spec.training.sequence_length, config.max_position_embeddings
     if length > longest:
         field = "spec.training.sequenceLength"
@@ -41,8 +44,10 @@ def check_spec(spec: Spec, config: MistralConfig) -> None:
         raise StageFailed(ExitCode.BAD_CONFIG, "SequenceTooLong", message, field=field)
 
 
-def target_modules(lora: LoRA) -> tuple[str, ...]:
+def target_modules(lora: LoRA | None) -> tuple[str, ...]:
     """Names of the layers that get an adapter. Raises StageFailed for one that a Mistral does not have."""
+    if lora is None:
+        return ()
     chosen = LINEAR_LAYERS if lora.target_modules is None else lora.target_modules
     unknown = [name for name in chosen if name not in LINEAR_LAYERS]
     if unknown:
@@ -70,8 +75,10 @@ def resolve(spec: Spec, lengths: NDArray[np.int32], *, cpuinfo: str) -> Resolved
         steps_per_epoch=-(-rows // batch),
         global_batch_size=batch,
         warmup_steps=_warmup(training, total),
+        decay_steps=_decay(training, total),
+        learning_rate=training.learning_rate or LEARNING_RATES[spec.method.type],
         precision=training.precision or _precision_for(spec.workers.gpus_per_node, cpuinfo),
-        target_modules=target_modules(spec.method.lora or LoRA()),
+        target_modules=target_modules(spec.method.adapter),
     )
 
 
@@ -91,6 +98,12 @@ def _warmup(training: Training, total_steps: int) -> int:
         message = f"{field}: {training.warmup_steps} steps of warm-up in a run of {total_steps}"
         raise StageFailed(ExitCode.BAD_CONFIG, "WarmupTooLong", message, field=field)
     return training.warmup_steps
+
+
+def _decay(training: Training, total_steps: int) -> int:
+    if training.schedule is not Schedule.WARMUP_STABLE_DECAY:
+        return 0
+    return min(total_steps, training.decay_steps or -(-total_steps * DECAY_PERCENT // 100))
 
 
 def _precision_for(gpus_per_node: int, cpuinfo: str) -> Precision:
@@ -155,7 +168,7 @@ def run_digest(spec: Spec, resolved: Resolved, *, model_digest: str, data_digest
             "model": model_digest,
             "data": data_digest,
             "task": spec.task.to_json(),
-            "method": {"type": spec.method.type, "lora": (spec.method.lora or LoRA()).to_json()},
+            "method": {"type": spec.method.type, "lora": spec.method.adapter and spec.method.adapter.to_json()},
             "training": spec.training.to_json(),
             "resolved": resolved.to_json(),
         }
