@@ -1,4 +1,4 @@
-"""Folders that hold a tiny Mistral with random weights and a real tokenizer, made without torch or transformers."""
+"""Folders that hold a tiny model of each architecture: random weights, a real tokenizer; made without torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -32,9 +32,36 @@ class TokenizerKind(StrEnum):
     """Mistral's own v3 SentencePiece under the name that mistral-common takes for v1."""
 
 
+OF_TYPE: Final[dict[str, dict[str, Any]]] = {
+    "mistral": {"architectures": ["MistralForCausalLM"], "sliding_window": None, "rope_theta": 10000.0},
+    "ministral": {
+        "architectures": ["MinistralForCausalLM"],
+        "layer_types": ["full_attention", "sliding_attention"],
+        "sliding_window": 8,
+        "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+    },
+    "ministral3": {
+        "architectures": ["Ministral3ForCausalLM"],
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 16,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "llama_4_scaling_beta": 0.1,
+        },
+    },
+}
+"""Keys of config.json that only models of a model_type have, small enough to matter in texts of 20 tokens."""
+
+
 def tiny_model(
     folder: Path,
     *,
+    model_type: str = "mistral",
     tokenizer: TokenizerKind = TokenizerKind.HUGGING_FACE,
     hidden_size: int = 32,
     num_layers: int = 2,
@@ -49,8 +76,7 @@ def tiny_model(
     folder.mkdir(parents=True, exist_ok=True)
     vocab_size = write_tokenizer(folder, tokenizer)
     shape = {
-        "architectures": ["MistralForCausalLM"],
-        "model_type": "mistral",
+        "model_type": model_type,
         "vocab_size": vocab_size,
         "hidden_size": hidden_size,
         "intermediate_size": 2 * hidden_size,
@@ -61,20 +87,20 @@ def tiny_model(
         "hidden_act": "silu",
         "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "sliding_window": None,
         "tie_word_embeddings": tied,
         "bos_token_id": 1,
         "eos_token_id": 2,
         "torch_dtype": "float32",
-    }
+    } | OF_TYPE[model_type]
+    if "layer_types" in shape:
+        shape["layer_types"] = (shape["layer_types"] * num_layers)[:num_layers]
     (folder / "config.json").write_text(json.dumps(shape | (config or {}), indent=2))
     _write_weights(folder, tiny_weights(shape, seed=seed), num_shards)
     return folder
 
 
 def tiny_weights(shape: dict[str, Any], *, seed: int) -> dict[str, np.ndarray]:
-    """Every tensor of MistralForCausalLM, drawn from a normal distribution of width 0.02; norms are 1."""
+    """Every tensor of the causal language model, drawn from a normal distribution of width 0.02; norms are 1."""
     random = np.random.default_rng(seed)
     hidden, inner, vocab = shape["hidden_size"], shape["intermediate_size"], shape["vocab_size"]
     queries, keys = shape["num_attention_heads"] * shape["head_dim"], shape["num_key_value_heads"] * shape["head_dim"]

@@ -45,12 +45,19 @@ def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("kind", TokenizerKind)
-@pytest.mark.parametrize(("tied", "num_shards"), [(True, 1), (False, 3)])
+@pytest.mark.parametrize(
+    ("model_type", "kind", "tied", "num_shards"),
+    [
+        ("mistral", TokenizerKind.HUGGING_FACE, True, 1),
+        ("mistral", TokenizerKind.MISTRAL_V3, False, 3),
+        ("ministral", TokenizerKind.HUGGING_FACE, False, 1),
+        ("ministral3", TokenizerKind.HUGGING_FACE, True, 3),
+    ],
+)
 def test_a_whole_model_is_resolved_with_all_that_has_to_be_downloaded(
-    tmp_path: Path, kind: TokenizerKind, tied: bool, num_shards: int
+    tmp_path: Path, model_type: str, kind: TokenizerKind, tied: bool, num_shards: int
 ) -> None:
-    folder = tiny_model(tmp_path, tokenizer=kind, tied=tied, num_shards=num_shards)
+    folder = tiny_model(tmp_path, model_type=model_type, tokenizer=kind, tied=tied, num_shards=num_shards)
     (folder / "generation_config.json").write_text("{}")
     expected = {path.name for path in folder.iterdir()}
     (folder / "README.md").write_text("not needed")
@@ -83,26 +90,6 @@ def test_keys_without_effect_leave_the_digest_and_changes_of_the_model_do_not(tm
     assert with_other_weights.tokenizer_digest == before.tokenizer_digest != with_other_tokenizer.tokenizer_digest
 
 
-def test_both_spellings_of_the_rotary_base_are_read(tmp_path: Path) -> None:
-    assert resolved(tiny_model(tmp_path / "old", config={"rope_theta": 5e5})).config.rope.rope_theta == 5e5
-    new = tiny_model(tmp_path / "new")
-    config = json.loads((new / "config.json").read_text())
-    del config["rope_theta"]
-    (new / "config.json").write_text(
-        json.dumps(config | {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}})
-    )
-    assert resolved(new).config == resolved(tmp_path / "old").config
-
-
-def test_an_absent_window_is_that_of_transformers(tmp_path: Path) -> None:
-    folder = tiny_model(tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    assert resolved(folder).config.sliding_window is None
-    del config["sliding_window"]
-    (folder / "config.json").write_text(json.dumps(config))
-    assert resolved(folder).config.sliding_window == 4096
-
-
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = tiny_model(tmp_path / "model")
@@ -120,6 +107,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path, num_shards=3)
     (folder / "model-00002-of-00003.safetensors").unlink()
     assert "model-00002-of-00003.safetensors is missing" in refusal(folder).failure.message
+
+
+def test_a_shard_in_anothers_place_is_named(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, num_shards=3)
+    shutil.copyfile(folder / "model-00001-of-00003.safetensors", folder / "model-00002-of-00003.safetensors")
+    failed = refusal(folder)
+    assert failed.exit_code is ExitCode.MISMATCH
+    assert "is not in model-00002-of-00003.safetensors, where the index has it" in failed.failure.message
 
 
 def test_a_folder_without_anything_is_named(tmp_path: Path) -> None:
@@ -141,7 +136,7 @@ def test_weights_of_other_formats_are_named(tmp_path: Path) -> None:
 def test_another_architecture_is_refused_by_name(tmp_path: Path, model_type: str | None) -> None:
     failed = refusal(tiny_model(tmp_path, config={"model_type": model_type}))
     assert failed.exit_code is ExitCode.BAD_CONFIG
-    assert f"model_type {model_type!r}; only 'mistral'" in failed.failure.message
+    assert f"{tmp_path}/config.json: model_type {model_type!r} is not trained" in failed.failure.message
 
 
 @pytest.mark.parametrize(
@@ -149,7 +144,6 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path, model_type: str
     [
         ({"auto_map": {"AutoModel": "evil.py"}}, "auto_map"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4}}, "rope_scaling"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"hidden_size": None}, "hidden_size"),
         ({"num_attention_heads": "many", "head_dim": None}, "num_attention_heads"),
@@ -179,10 +173,6 @@ def test_a_configuration_that_this_trainer_does_not_know_is_refused_by_its_key(
             "model.norm.weight in model.safetensors has shape (31,), config.json asks for (32,)",
         ),
         (
-            lambda tensors: tensors.update({"model.norm.weight": np.ones(32, np.int8)}),
-            "model.norm.weight in model.safetensors is I8, not one of BF16, F16, F32",
-        ),
-        (
             lambda tensors: tensors.update({"model.layers.0.self_attn.q_proj.bias": np.ones(32, np.float32)}),
             "model.layers.0.self_attn.q_proj.bias in model.safetensors is no tensor of a Mistral",
         ),
@@ -194,6 +184,31 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path: Path, edit: Callable[[Any
     failed = refusal(folder)
     assert failed.exit_code is ExitCode.MISMATCH
     assert complaint in failed.failure.message
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "U8", "F64"])
+def test_weights_of_another_type_are_refused_by_their_file_with_what_to_take_instead(
+    tmp_path: Path, dtype: str
+) -> None:
+    folder = tiny_model(tmp_path, num_shards=3)
+    name = "model.layers.0.mlp.up_proj.weight"
+    file = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"][name]
+    content = (folder / file).read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header[name]["dtype"] = dtype
+    told = json.dumps(header).encode()
+    (folder / file).write_bytes(len(told).to_bytes(8, "little") + told + content[end:])
+    failed = refusal(folder)
+    assert (failed.exit_code, failed.failure.reason) == (ExitCode.BAD_CONFIG, "ModelUnsupported")
+    assert re.search(rf"{name} in {file} is {dtype}, not one of .* checkpoint in bfloat16", failed.failure.message)
+
+
+def test_code_that_comes_with_a_model_is_refused_and_never_runs(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, config={"auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}})
+    (folder / "modeling_own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert "auto_map: code that comes with a model is never run" in refusal(folder).failure.message
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_tied_models_head_and_old_rotary_tables_do_no_harm(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from finetune_trainer import prepared
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_steps
 from finetune_trainer.prepare import plan
-from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, MistralConfig
+from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, read_config
 from finetune_trainer.prepare.read import Format, RawObject
 from finetune_trainer.storage import StoredObject
 from jobs import make_job
@@ -108,8 +108,9 @@ def test_a_layer_that_no_mistral_has_is_refused() -> None:
 
 
 def test_rows_longer_than_the_models_positions_are_refused() -> None:
-    config = MistralConfig.from_json(
-        {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = read_config(
+        {"model_type": "mistral"}
+        | {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
         | {"num_key_value_heads": 2, "max_position_embeddings": 1024}
     )
     plan.check_spec(spec_with(), config)

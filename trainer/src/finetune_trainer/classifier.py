@@ -11,9 +11,9 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional
-from transformers import MistralForSequenceClassification
 
 from finetune_api.spec import Spec
+from finetune_trainer.architectures import sequence_classifier
 from finetune_trainer.dropout import RowsInFlight
 from finetune_trainer.evaluate import evaluated_rows, inference, shared_out
 from finetune_trainer.examiner import first_of_rows
@@ -63,7 +63,7 @@ def head(labels: LabelSet, *, balanced: bool, pad_id: int) -> Head:
     """`pad_id` occurs in no document: by it transformers finds the last token of a row that is padded."""
     weights = torch.from_numpy(labels.balance).float() if balanced else None
     return Head(
-        architecture=MistralForSequenceClassification,
+        architecture=sequence_classifier,
         peft_task="SEQ_CLS",
         module=lambda model, in_flight: SequenceClassifier(
             model, in_flight, multi_label=labels.multi_label, weights=weights

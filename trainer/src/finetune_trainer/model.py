@@ -13,13 +13,12 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import MistralForCausalLM
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from finetune_api.contract import ExitCode
 from finetune_api.spec import LoRA, Precision
-from finetune_trainer import attention
+from finetune_trainer import architectures, attention
 from finetune_trainer.dropout import RowDropout, RowsInFlight
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.tokens import Tokens
@@ -76,7 +75,8 @@ class CausalLanguageModel(PackedModel):
 class Head:
     """What stands on the blocks, and what it minimises."""
 
-    architecture: type[PreTrainedModel]
+    architecture: Callable[[Path], type[PreTrainedModel]]
+    """Of the model in a folder."""
     peft_task: str
     module: Callable[[PeftModel, RowsInFlight], PackedModel]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -85,7 +85,9 @@ class Head:
     """Draws the weights that no base model has. Given those that this one lacks; returns those that it should have."""
 
 
-LANGUAGE: Final = Head(architecture=MistralForCausalLM, peft_task="CAUSAL_LM", module=CausalLanguageModel)
+LANGUAGE: Final = Head(
+    architecture=architectures.causal_language_model, peft_task="CAUSAL_LM", module=CausalLanguageModel
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,7 @@ def load_model(
     attention.register()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    loaded: Any = head.architecture.from_pretrained(
+    loaded: Any = head.architecture(folder).from_pretrained(
         folder,
         dtype=DTYPES[precision],
         attn_implementation=attention.IMPLEMENTATION,

@@ -16,7 +16,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_rows, num_steps
 from finetune_trainer.prepare import clean, prints, read
 from finetune_trainer.prepare.fingerprint import digest_of
-from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, MistralConfig
+from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, ModelConfig
 from finetune_trainer.prepare.read import RawObject
 from finetune_trainer.prepared import FORMAT
 
@@ -34,7 +34,7 @@ LEARNING_RATES: Final = {MethodType.LORA: 2e-4, MethodType.QLORA: 2e-4, MethodTy
 _NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def check_spec(spec: Spec, config: MistralConfig) -> None:
+def check_spec(spec: Spec, config: ModelConfig) -> None:
     """What can be known before the data is read: the spec fits the base model. Raises StageFailed."""
     target_modules(spec.method.adapter)
     length, longest = spec.training.sequence_length, config.max_position_embeddings

@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from finetune_api.contract import ExitCode
 from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.fingerprint import content_print, digest_of
-from finetune_trainer.prepare.model.architecture import MistralConfig, expected_tensors
+from finetune_trainer.prepare.model.architecture import (
+    NOT_QUANTIZED,
+    ModelConfig,
+    Unsupported,
+    expected_tensors,
+    read_config,
+)
 from finetune_trainer.prepare.model.files import FIELD, ModelFiles, find_files, mismatch, read_object
 from finetune_trainer.storage import Storage, StoredObject
 from finetune_trainer.tokenizers import ChatTokenizer
@@ -23,11 +27,15 @@ _DTYPES = ("BF16", "F16", "F32")
 _HEADER_MAX_BYTES = 100 << 20  # the limit of the safetensors library
 
 
+Header = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Type and shape of each tensor of a file, by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaseModel:
     """A model that training can load."""
 
-    config: MistralConfig
+    config: ModelConfig
     files: ModelFiles
     digest: str
     """Over what configuration, weights and tokenizer hold, wherever they lie."""
@@ -43,7 +51,8 @@ def resolve(storage: Storage, uri: str, *, with_weights: bool = True) -> BaseMod
     with blame(FIELD):
         config = _read_config(storage, files.config)
         if with_weights:
-            _check_tensors(config, {files.name_of(stored): _read_header(storage, stored) for stored in files.weights})
+            headers = {files.name_of(stored): _read_header(storage, stored) for stored in files.weights}
+            _check_tensors(config, headers, files.index)
         weights, tokenizer = (
             {files.name_of(stored): content_print(storage, stored) for stored in group}
             for group in (files.weights, files.tokenizer)
@@ -73,24 +82,19 @@ def _disagrees(message: str) -> StageFailed:
     return StageFailed(ExitCode.BAD_CONFIG, "TokenizerMismatch", f"{FIELD}: {message}", field=FIELD)
 
 
-def _read_config(storage: Storage, stored: StoredObject) -> MistralConfig:
+def _read_config(storage: Storage, stored: StoredObject) -> ModelConfig:
     content = read_object(storage, stored)
-    model_type = content.get("model_type")
-    if model_type != "mistral":
-        message = f"{FIELD}: {stored.uri} has model_type {model_type!r}; only 'mistral' is supported"
-        raise StageFailed(ExitCode.BAD_CONFIG, "ModelUnsupported", message, field=FIELD)
     try:
-        return MistralConfig.from_json(content)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors(include_url=False)
-        )
-        message = f"{FIELD}: {stored.uri} is not a configuration this trainer knows: {problems}"
-        raise StageFailed(ExitCode.BAD_CONFIG, "ModelUnsupported", message, field=FIELD) from error
+        return read_config(content)
+    except Unsupported as error:
+        raise _unsupported(f"{stored.uri}: {error}") from error
 
 
-def _read_header(storage: Storage, stored: StoredObject) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of each tensor, by name."""
+def _unsupported(message: str) -> StageFailed:
+    return StageFailed(ExitCode.BAD_CONFIG, "ModelUnsupported", f"{FIELD}: {message}", field=FIELD)
+
+
+def _read_header(storage: Storage, stored: StoredObject) -> Header:
     try:
         size = int.from_bytes(storage.read(stored.uri, 0, 8)[0], "little")
         if size > min(_HEADER_MAX_BYTES, stored.size):
@@ -106,23 +110,26 @@ def _read_header(storage: Storage, stored: StoredObject) -> dict[str, tuple[str,
     return tensors
 
 
-def _check_tensors(config: MistralConfig, headers: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]]) -> None:
-    there = {name: (file, *tensor) for file, tensors in headers.items() for name, tensor in tensors.items()}
+def _check_tensors(config: ModelConfig, headers: Mapping[str, Header], index: Mapping[str, str]) -> None:
+    there = {name: file for file, tensors in headers.items() for name in tensors}
     expected = expected_tensors(config)
     for name, shape in expected.items():
-        if name not in there:
+        file = index.get(name) if index else there.get(name)
+        if file is None:
             raise mismatch("ModelIncomplete", f"the tensor {name} is in none of {', '.join(headers)}")
-        file, dtype, found = there[name]
+        if name not in headers[file]:
+            raise mismatch("ModelIncomplete", f"the tensor {name} is not in {file}, where the index has it")
+        dtype, found = headers[file][name]
+        if dtype not in _DTYPES:
+            raise _unsupported(f"{name} in {file} is {dtype}, not one of {', '.join(_DTYPES)}: {NOT_QUANTIZED}")
         if found != shape:
             raise mismatch("ModelMismatch", f"{name} in {file} has shape {found}, config.json asks for {shape}")
-        if dtype not in _DTYPES:
-            raise mismatch("ModelMismatch", f"{name} in {file} is {dtype}, not one of {', '.join(_DTYPES)}")
     surplus = sorted(name for name in there.keys() - expected.keys() if not _is_harmless(name, config))
     if surplus:
-        file = there[surplus[0]][0]
+        file = there[surplus[0]]
         raise mismatch("ModelMismatch", f"{surplus[0]} in {file} is no tensor of a Mistral ({len(surplus)} such)")
 
 
-def _is_harmless(name: str, config: MistralConfig) -> bool:
+def _is_harmless(name: str, config: ModelConfig) -> bool:
     # Tied models are often saved with their head, and old ones with a table that is computed.
     return name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and config.tie_word_embeddings)

@@ -30,6 +30,8 @@ class ModelFiles:
     uri: str
     config: StoredObject
     weights: tuple[StoredObject, ...]
+    index: Mapping[str, str]
+    """The file of each tensor; empty where all are in one."""
     tokenizer: tuple[StoredObject, ...]
     accompanying: tuple[StoredObject, ...]
 
@@ -54,12 +56,14 @@ def find_files(storage: Storage, uri: str, *, with_weights: bool = True) -> Mode
         if not found:
             raise mismatch("ModelAbsent", f"nothing is stored under {uri}/")
         config = _required(found, _CONFIG, uri)
-        names = _weights(storage, found, uri) if with_weights else ()
+        index = _index(storage, found, uri) if with_weights else {}
+        names = sorted(set(index.values())) or ([_SINGLE] if with_weights else [])
         weights = tuple(_required(found, name, uri) for name in names)
     return ModelFiles(
         uri=uri,
         config=config,
         weights=weights,
+        index=index,
         tokenizer=tuple(stored for name, stored in found.items() if _is_tokenizer(name)),
         accompanying=tuple(found[name] for name in _ACCOMPANYING if name in found and not _is_tokenizer(name)),
     )
@@ -92,14 +96,15 @@ def _required(found: Mapping[str, StoredObject], name: str, uri: str) -> StoredO
     return found[name]
 
 
-def _weights(storage: Storage, found: Mapping[str, StoredObject], uri: str) -> tuple[str, ...]:
+def _index(storage: Storage, found: Mapping[str, StoredObject], uri: str) -> dict[str, str]:
+    """The file of each tensor; empty where all are in one."""
     if _INDEX in found:
         weight_map = read_object(storage, found[_INDEX]).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise mismatch("ModelCorrupt", f"{uri}/{_INDEX} has no weight_map")
-        return tuple(sorted({str(name) for name in weight_map.values()}))
+        return {name: str(file) for name, file in weight_map.items()}
     if _SINGLE in found:
-        return (_SINGLE,)
+        return {}
     others = [name for name in found if name.endswith((".bin", ".pt", ".pth", ".gguf", ".safetensors"))]
     hint = f"; {', '.join(sorted(others)[:5])} cannot be used" if others else ""
     raise mismatch("ModelIncomplete", f"{uri} has neither {_SINGLE} nor {_INDEX}{hint}")
