@@ -278,6 +278,36 @@ def test_preparation_asks_the_hub_only_where_a_source_lies_there() -> None:
     assert training.keys().isdisjoint({"HF_TOKEN", "HF_ENDPOINT"})
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("None", {}),
+        (
+            "MLflow",
+            {
+                "MLFLOW_TRACKING_TOKEN": "token",
+                "MLFLOW_TRACKING_USERNAME": "username",
+                "MLFLOW_TRACKING_PASSWORD": "password",
+            },
+        ),
+        ("WandB", {"WANDB_API_KEY": "apiKey"}),
+    ],
+)
+def test_training_is_given_the_keys_of_its_tracker_and_starts_without_them(kind: str, keys: dict[str, str]) -> None:
+    tracking = {"type": kind, "uri": "http://tracker.ml.svc:5000", "secretName": "tracker"}
+
+    def env(job: FineTuneJob) -> list[dict[str, Any]]:
+        (container,) = render(job, SETTINGS)[-1]["spec"]["template"]["spec"]["containers"]
+        return list(container["env"])
+
+    plain = env(a_fine_tune_job())
+    assert [entry for entry in env(a_fine_tune_job(tracking=tracking)) if entry not in plain] == [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": "tracker", "key": key, "optional": True}}}
+        for name, key in keys.items()
+    ]
+    assert env(a_preparing_job(tracking=tracking)) == env(a_preparing_job())
+
+
 def test_training_is_a_job_of_the_gang_and_what_it_needs() -> None:
     config_map, _, service, job = render(a_fine_tune_job(**EVERYTHING), SETTINGS)
     assert config_map["metadata"] == metadata("train")

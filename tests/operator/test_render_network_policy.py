@@ -217,6 +217,22 @@ def test_the_hub_is_reached_by_preparation_where_something_lies_there(
     assert Network(policies=[found]).allows(RANK_0, STORE, port) is allowed
 
 
+@pytest.mark.parametrize(
+    ("tracking", "stage", "port", "allowed"),
+    [
+        ({"type": "MLflow", "uri": "http://mlflow.example:5000"}, Stage.TRAIN, 5000, True),
+        ({"type": "MLflow", "uri": "http://mlflow.example:5000"}, Stage.PREPARE, 5000, False),
+        ({"type": "WandB"}, Stage.TRAIN, 443, True),
+        ({"type": "WandB", "uri": "https://wandb.example:8443"}, Stage.TRAIN, 443, False),
+        ({}, Stage.TRAIN, 443, False),
+    ],
+)
+def test_the_tracker_is_reached_by_training(tracking: dict[str, Any], stage: Stage, port: int, allowed: bool) -> None:
+    job = a_fine_tune_job(prepared_status(an_attempt(stage=stage)), storage=EVERYWHERE_ON_9000, tracking=tracking)
+    (found,) = [child for child in render(job, SETTINGS) if child["kind"] == "NetworkPolicy"]
+    assert Network(policies=[found]).allows(RANK_0, STORE, port) is allowed
+
+
 def test_names_are_resolved_by_udp() -> None:
     assert Network(policies=[policy(EVERYWHERE_ON_9000)]).allows(RANK_0, DNS, 53, "UDP")
 

@@ -111,6 +111,13 @@ SECRET_KEYS: Final = {
 OPTIONAL_SECRET_KEYS: Final = frozenset({"sessionToken"})
 HUB_SECRET_KEYS: Final = {"hfToken": "HF_TOKEN"}
 """The same for the Hugging Face Hub: optional, and for preparation only."""
+MLFLOW_SECRET_KEYS: Final = {
+    "token": "MLFLOW_TRACKING_TOKEN",
+    "username": "MLFLOW_TRACKING_USERNAME",
+    "password": "MLFLOW_TRACKING_PASSWORD",
+}
+"""Keys of `tracking.secretName`, and the variables that MLflow's client reads. All optional, as those of the next."""
+WANDB_SECRET_KEYS: Final = {"apiKey": "WANDB_API_KEY"}
 HUB_ENDPOINT: Final = "HF_ENDPOINT"
 """Variable that holds the URL of another Hub; huggingface_hub reads it."""
 

@@ -1,5 +1,6 @@
 """What a running stage says of itself at `GET /progress`. Best effort, never an input to a decision."""
 
+from datetime import datetime
 from enum import StrEnum
 
 from finetune_api.contract import Stage
@@ -36,8 +37,18 @@ class Progress(Model):
     validation_loss: Shown = None
     """The latest."""
     learning_rate: Shown = None
+    gradient_norm: Shown = None
+    """Of the last step, before clipping."""
     tokens_per_second: Shown = None
     """Trained and untrained tokens without padding, over all workers."""
+    mfu: Shown = None
+    """Model FLOPs utilisation: share of the GPUs' bf16 peak that the work itself takes, recomputation not counted."""
+    memory_bytes: Count | None = None
+    """Most that rank 0 has held: on its GPU, or of the machine's memory."""
+    slowest_rank: Count | None = None
+    """Whose forward passes of the last step took longest."""
     seconds_left: Count | None = None
     checkpoint_step: Count | None = None
     """The last committed checkpoint."""
+    checkpoint_time: datetime | None = None
+    """When it was heard of first."""

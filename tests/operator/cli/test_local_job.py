@@ -44,11 +44,13 @@ def test_what_can_never_run_here_names_its_field(spec: dict[str, object], field:
 def test_what_means_something_in_a_cluster_only_is_told() -> None:
     job = make_job(
         storage={"secretName": "s3"},
+        tracking={"type": "WandB", "secretName": "wandb"},
         workers={"image": "trainer:1", "serviceAccountName": "me"},
         scheduling={"queueName": "gpus", "prepareQueueName": "cpus"},
     )
     assert [note.partition(":")[0] for note in notes(job)] == [
         "spec.storage.secretName",
+        "spec.tracking.secretName",
         "spec.workers.image",
         "spec.workers.serviceAccountName",
         "spec.scheduling.queueName",

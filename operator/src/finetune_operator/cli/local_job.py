@@ -43,6 +43,10 @@ def notes(job: FineTuneJob) -> tuple[str, ...]:
     spec = job.spec
     found = (
         (spec.storage.secret_name, "spec.storage.secretName: your environment is used instead (AWS_ACCESS_KEY_ID, …)"),
+        (
+            spec.tracking.secret_name,
+            "spec.tracking.secretName: your environment is used instead (MLFLOW_TRACKING_TOKEN, …)",
+        ),
         (spec.workers.image, "spec.workers.image: the installed finetune-trainer is used instead"),
         (spec.workers.service_account_name, "spec.workers.serviceAccountName: not used on one machine"),
         (spec.scheduling.queue_name, "spec.scheduling.queueName: not used on one machine"),

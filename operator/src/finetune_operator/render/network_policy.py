@@ -18,6 +18,7 @@ from finetune_api.status import Attempt
 from finetune_operator.apply import Manifest
 from finetune_operator.render.hub import reads_hub
 from finetune_operator.render.names import metadata, pod_selector
+from finetune_operator.render.tracking import tracker_url
 from finetune_operator.settings import Destination, Settings
 
 _PORTS = {"http": 80, "https": 443}
@@ -61,22 +62,23 @@ def network_policy(job: FineTuneJob, attempt: Attempt, settings: Settings) -> Ma
                 {"to": peers},
                 # To anywhere: caches of names run on the node, under a link-local address.
                 {"ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]},
-                *_stores(job, attempt, settings),
+                *_destinations(job, attempt, settings),
                 *(_to(each) for each in settings.egress),
             ],
         },
     }
 
 
-def _stores(job: FineTuneJob, attempt: Attempt, settings: Settings) -> list[dict[str, Any]]:
-    """Where the store is, where keys for it come from when the job names none, and the Hub if a source lies there."""
+def _destinations(job: FineTuneJob, attempt: Attempt, settings: Settings) -> list[dict[str, Any]]:
+    """Where the store is, where keys for it come from when the job names none, the Hub if a source lies there, and
+    the tracker."""
     storage = job.spec.storage
     keyless = storage.secret_name is None
     hub = reads_hub(job.spec, attempt)
     # The Hub's own addresses lead to others, where its large files are.
     ports = {443} if keyless or hub or storage.endpoint is None else set()
     rules = [_to(each) for each in _POD_IDENTITY] if keyless else []
-    for endpoint in (storage.endpoint, settings.hub_endpoint if hub else None):
+    for endpoint in (storage.endpoint, settings.hub_endpoint if hub else None, tracker_url(job.spec.tracking, attempt)):
         if endpoint is None:
             continue
         url = urlsplit(endpoint)

@@ -12,6 +12,7 @@ from finetune_operator.apply import Manifest
 from finetune_operator.render.names import rendezvous_host
 from finetune_operator.render.pod import CORES, Extras, pod_template, variable
 from finetune_operator.render.stage_job import indexed_job
+from finetune_operator.render.tracking import tracking_environment
 from finetune_operator.settings import PodDefaults, Settings
 
 
@@ -27,6 +28,7 @@ def train_job(job: FineTuneJob, attempt: Attempt, settings: Settings) -> Manifes
             variable(Env.RENDEZVOUS_HOST, rendezvous_host(job, attempt)),
             variable(Env.RENDEZVOUS_PORT, str(PORT_RENDEZVOUS)),
             CORES,
+            *tracking_environment(job.spec.tracking),
         ],
         ports=[{"name": PORT_NAME_RENDEZVOUS, "containerPort": PORT_RENDEZVOUS, "protocol": "TCP"}],
         limits=gpu_limits,
