@@ -63,7 +63,11 @@ def test_every_value_arrives_at_the_operator(helm: Helm) -> None:
         "trainerImage": {"repository": "registry.example:5000/trainer", "digest": "sha256:" + "b" * 64},
         "watch": {"namespaces": ["ml", "research"]},
         "kueue": {"enabled": True},
-        "networkPolicy": {"enabled": False, "egress": ["169.254.169.254/32:80", "10.0.0.0/8:5353"]},
+        "networkPolicy": {
+            "enabled": False,
+            "egress": ["169.254.169.254/32:80", "10.0.0.0/8:5353"],
+            "metricsNamespaces": ["monitoring"],
+        },
         "settings": {
             "workers": 20,
             "resyncSeconds": 86400,
@@ -94,6 +98,7 @@ def test_every_value_arrives_at_the_operator(helm: Helm) -> None:
         kueue=True,
         network_policy=False,
         egress=(Destination("169.254.169.254/32", 80), Destination("10.0.0.0/8", 5353)),
+        metrics_namespaces=("monitoring",),
         hub_endpoint="https://hub.example",
     )
 

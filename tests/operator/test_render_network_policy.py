@@ -260,6 +260,17 @@ def test_an_administrator_opens_the_instance_metadata_by_name_alone() -> None:
     assert not network.allows(RANK_0, Endpoint(ip="169.254.169.253"), 80)
 
 
+def test_an_administrator_names_who_reads_metrics() -> None:
+    prometheus = Endpoint(ip="10.1.0.20", namespace="monitoring", labels={"app": "prometheus"})
+    assert not Network(policies=[policy(WITH_KEYS)]).allows(prometheus, RANK_0, 8080)
+    settings = dataclasses.replace(SETTINGS, metrics_namespaces=("monitoring",))
+    network = Network(policies=[policy(WITH_KEYS, settings)])
+    assert network.allows(prometheus, RANK_0, 8080)
+    assert network.allows(OPERATOR, RANK_0, 8080)
+    assert not network.allows(prometheus, RANK_0, 29500)
+    assert not network.allows(NEIGHBOUR, RANK_0, 8080)
+
+
 def test_the_operator_is_known_by_the_labels_of_its_installation() -> None:
     settings = Settings(trainer_image="t", own_namespace="finetune-system", own_labels={"app": "debug"})
     network = Network(policies=[policy(WITH_KEYS, settings)])

@@ -45,6 +45,7 @@ def test_every_field_can_be_set() -> None:
         "FINETUNE_OPERATOR_KUEUE": "true",
         "FINETUNE_OPERATOR_NETWORK_POLICY": "false",
         "FINETUNE_OPERATOR_EGRESS": "169.254.169.254/32:80, fd00:ec2::254/128:80",
+        "FINETUNE_OPERATOR_METRICS_NAMESPACES": "monitoring, ops",
         "FINETUNE_OPERATOR_HUB_ENDPOINT": "https://hub.example/mirror/",
     }
     expected = Settings(
@@ -67,6 +68,7 @@ def test_every_field_can_be_set() -> None:
         kueue=True,
         network_policy=False,
         egress=(Destination("169.254.169.254/32", 80), Destination("fd00:ec2::254/128", 80)),
+        metrics_namespaces=("monitoring", "ops"),
         hub_endpoint="https://hub.example/mirror",
     )
     assert Settings.from_env(environ) == expected

@@ -7,6 +7,7 @@ import pytest
 
 from finetune_api.contract import Stage
 from finetune_api.progress import Activity, Progress
+from finetune_trainer import exposition
 from finetune_trainer.progress import ProgressFile, serving
 
 TRAINING = Progress(stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING, step=3, loss=1.5)
@@ -32,7 +33,18 @@ def test_progress_is_answered_as_json():
         assert json.load(answer) == TRAINING.to_json()
 
 
-@pytest.mark.parametrize(("path", "status"), [("/progress", 503), ("/", 404), ("/progress/../etc", 404)])
+def test_metrics_are_answered_as_prometheus_reads_them():
+    with (
+        serving(lambda: TRAINING, port=0, loopback=True) as port,
+        urlopen(f"http://127.0.0.1:{port}/metrics") as answer,
+    ):
+        assert answer.headers["Content-Type"] == exposition.CONTENT_TYPE
+        assert answer.read() == exposition.written(TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/progress", 503), ("/metrics", 503), ("/", 404), ("/progress/../etc", 404)]
+)
 def test_before_the_first_word_and_elsewhere_there_is_nothing(path, status):
     with serving(lambda: None, port=0, loopback=True) as port:
         with pytest.raises(HTTPError) as caught:

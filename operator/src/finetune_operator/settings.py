@@ -70,6 +70,8 @@ class Settings:
 
     169.254.169.254/32:80 is the instance metadata of most clouds: closed, for it hands out the node's credentials.
     """
+    metrics_namespaces: tuple[str, ...] = ()
+    """Namespaces whose pods may read the metrics of a stage's pods, separated by commas."""
     hub_endpoint: str | None = None
     """URL of a Hugging Face Hub to read hf:// from, such as a mirror; None: huggingface.co."""
     local_files: bool = False
@@ -211,5 +213,6 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "kueue": _flag,
     "network_policy": _flag,
     "egress": _egress,
+    "metrics_namespaces": _namespaces,
     "hub_endpoint": _hub_endpoint,
 }

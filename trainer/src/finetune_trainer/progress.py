@@ -1,17 +1,29 @@
-"""How word of a stage gets out: ranks leave it in files, the pod's first process answers `GET /progress`."""
+"""How word of a stage gets out: ranks leave it in files, the pod's first process answers `/progress` and `/metrics`."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Final
 
 from finetune_api.progress import Progress
+from finetune_trainer import exposition
+
+
+def _json(progress: Progress) -> bytes:
+    return progress.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+_ANSWERS: Final[Mapping[str, tuple[str, Callable[[Progress], bytes]]]] = {
+    "/progress": ("application/json", _json),
+    "/metrics": (exposition.CONTENT_TYPE, exposition.written),
+}
 
 
 class ProgressFile:
@@ -23,7 +35,7 @@ class ProgressFile:
 
     def say(self, progress: Progress) -> None:
         partial = self._path.with_suffix(".partial")
-        partial.write_text(progress.model_dump_json(by_alias=True, exclude_none=True))
+        partial.write_bytes(_json(progress))
         partial.rename(self._path)
 
     def beat(self) -> None:
@@ -41,22 +53,24 @@ class ProgressFile:
 
 @contextmanager
 def serving(latest: Callable[[], Progress | None], *, port: int, loopback: bool) -> Iterator[int]:
-    """Answer `GET /progress` with what `latest` returns, 503 while it is None. Yields the port; 0 picks a free one.
+    """Answer `GET /progress` and `GET /metrics` with what `latest` returns, 503 while it is None.
+
+    Yields the port; 0 picks a free one.
 
     Listens on loopback only, or on every interface of a pod, in both IP families where there are two.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            progress = latest() if self.path == "/progress" else None
-            if self.path != "/progress":
+            if self.path not in _ANSWERS:
                 self.send_error(HTTPStatus.NOT_FOUND)
-            elif progress is None:
+            elif (progress := latest()) is None:
                 self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
             else:
-                content = progress.model_dump_json(by_alias=True, exclude_none=True).encode()
+                content_type, written = _ANSWERS[self.path]
+                content = written(progress)
                 self.send_response(HTTPStatus.OK)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 with suppress(ConnectionError):  # who asked waits no more

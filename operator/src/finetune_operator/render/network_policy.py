@@ -50,6 +50,7 @@ def network_policy(job: FineTuneJob, attempt: Attempt, settings: Settings) -> Ma
         "namespaceSelector": {"matchLabels": _name_of(settings.own_namespace)},
         "podSelector": {"matchLabels": dict(settings.own_labels)},
     }
+    scrapers = [{"namespaceSelector": {"matchLabels": _name_of(name)}} for name in settings.metrics_namespaces]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -57,7 +58,7 @@ def network_policy(job: FineTuneJob, attempt: Attempt, settings: Settings) -> Ma
         "spec": {
             "podSelector": {"matchLabels": pod_selector(attempt)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": peers}, {"from": [operator], "ports": [_tcp(PORT_PROGRESS)]}],
+            "ingress": [{"from": peers}, {"from": [operator, *scrapers], "ports": [_tcp(PORT_PROGRESS)]}],
             "egress": [
                 {"to": peers},
                 # To anywhere: caches of names run on the node, under a link-local address.
