@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -16,9 +15,10 @@ if __name__ == "__main__":
     # is imported would be lost, and the pod would stay for all of its grace period.
     for number in STOPS:
         signal.signal(number, lambda *_: os._exit(ExitCode.STOPPED))
+    from finetune_trainer import log_lines
     from finetune_trainer.commands import main
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    log_lines.install()
     exit_code = main(sys.argv[1:], os.environ)
     # All that is left is the interpreter's own end. A SIGTERM there would make 143 of a code that says more.
     for number in STOPS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from finetune_trainer.cores import usable_cores
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.last_words import last_words
 from finetune_trainer.launch import launch
+from finetune_trainer.log_lines import ProgressLines
 from finetune_trainer.pod import Pod, SnapshotUnknown
 from finetune_trainer.prepare import prepare, prepare_data
 from finetune_trainer.progress import serving
@@ -79,9 +81,11 @@ def _carry_out_visibly(
 ) -> int:
     """As `_carry_out`, with what `work` reports told to whoever asks."""
     latest: list[Progress | None] = [None]
+    tell = ProgressLines(time.monotonic)
 
     def report(progress: Progress) -> None:
         latest[0] = progress
+        tell(progress)
 
     def seen(storage: Storage) -> Result:
         with serving(lambda: latest[0], port=pod.progress_port, loopback=bool(pod.hosts)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from finetune_api.contract import Stage
 from finetune_api.progress import Activity, Progress
@@ -19,18 +20,30 @@ _BEAT_SECONDS = 5.0
 class Reporter:
     """Keeps the Progress of one attempt and hands it on with every change."""
 
-    def __init__(self, file: ProgressFile, attempt: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, file: ProgressFile, attempt: int, *, clock: Callable[[], float], now: Callable[[], datetime]
+    ) -> None:
         self.progress = Progress(stage=Stage.TRAIN, attempt=attempt, activity=Activity.STARTING)
         self.beat = file.beat
         self._file = file
         self._clock = clock
+        self._now = now
+        self._listeners: list[Callable[[Progress], None]] = []
         self._pace = Pace(clock())
         file.say(self.progress)
 
+    def tell(self, listener: Callable[[Progress], None]) -> None:
+        """Have `listener` hear of every change from now on."""
+        self._listeners.append(listener)
+
     def say(self, activity: Activity, **changes: object) -> None:
         """Fields of Progress that changed beside the activity."""
+        if changes.get("checkpoint_step") not in (None, self.progress.checkpoint_step):
+            changes["checkpoint_time"] = self._now()
         self.progress = self.progress.model_copy(update={"activity": activity, **changes})
         self._file.say(self.progress)
+        for listener in self._listeners:
+            listener(self.progress)
 
     def training_begins(self, *, step: int, total_steps: int) -> None:
         self._pace = Pace(self._clock())
@@ -47,6 +60,7 @@ class Reporter:
             loss=point.loss,
             validation_loss=history.validation_loss,
             learning_rate=point.learning_rate,
+            gradient_norm=point.gradient_norm,
             tokens_per_second=self._pace.tokens_per_second,
             seconds_left=self._pace.seconds_left((self.progress.total_steps or point.step) - point.step),
             checkpoint_step=checkpoint_step,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import logging
 import math
 import os
 import signal
@@ -23,7 +22,7 @@ from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import ActivationCheckpointing, ClassificationTask, ClassWeights, LoRA, Spec
-from finetune_trainer import classifier, materials, tokenizers
+from finetune_trainer import classifier, log_lines, materials, tokenizers
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
@@ -35,6 +34,7 @@ from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware
 from finetune_trainer.history import History
 from finetune_trainer.last_words import last_words, may_do_better
+from finetune_trainer.log_lines import ProgressLines
 from finetune_trainer.loop import Course, Surroundings, refuse_divergence, train
 from finetune_trainer.materials import Materials
 from finetune_trainer.measures import LabelSet
@@ -50,6 +50,7 @@ from finetune_trainer.reporting import Reporter
 from finetune_trainer.stopping import StopSignal, leave_if_stopping
 from finetune_trainer.storage import Storage, open_storage
 from finetune_trainer.tasks import task_for
+from finetune_trainer.tracking import open_tracking
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -62,7 +63,12 @@ def main(environ: Mapping[str, str]) -> int:
 def carry_out(pod: Pod, progress: ProgressFile, words: Path, *, environ: Mapping[str, str]) -> int:
     """As `main`; what the rank does is said to `progress`, its Result written to `words`."""
     snapshot = pod.read_snapshot()
-    reporter = Reporter(progress, snapshot.attempt, time.monotonic)
+    reporter = Reporter(
+        progress,
+        snapshot.attempt,
+        clock=time.monotonic,
+        now=lambda: datetime.now(UTC),  # noqa: TID251 the process's edge
+    )
     stop = StopSignal()
     # The launcher asks a rank that hangs where it is.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
@@ -94,9 +100,13 @@ def run_rank(
             gang = leaving.enter_context(form_gang(environ, gpu=spec.workers.gpus_per_node > 0))
             if (published := _read_published(storage, spec, prepared, gang)) is not None:
                 return published
-            run = None
+            run, tracking = None, None
             if gang.rank == 0:
                 run = leaving.enter_context(_own_run(storage, snapshot, prepared))
+                reporter.tell(ProgressLines(time.monotonic))
+                if (tracking := open_tracking(snapshot, prepared, str(pod.scratch))) is not None:
+                    leaving.callback(tracking.close)
+                    reporter.tell(tracking)
             if gang.local_rank == 0:
                 materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch)
             gang.barrier()
@@ -168,6 +178,8 @@ def run_rank(
                     base_folder=here.model,
                     scratch=pod.scratch / "publish",
                 )
+                if tracking is not None:
+                    tracking.finish(history.last.step, history.metrics)
             gang.barrier()
             published = read_published(storage, spec.output.uri, prepared.run)
             # Until all have seen it, none may leave: a rank that was gone would make the gang's end a failure.
@@ -284,7 +296,7 @@ def _explained(error: Exception) -> Exception:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    log_lines.install(rank=int(os.environ["RANK"]))
     # Notes of libraries to one another (PEFT asks transformers by an old name).
     warnings.simplefilter("ignore", FutureWarning)
     exit_code = main(os.environ)
