@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -20,9 +21,10 @@ R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 R = TypeVar("R")
 
-# One process imports what all need, and they share its memory. It has no threads yet: nothing of it was called.
+# One process imports what all need, and they share its memory. It has no threads yet: nothing of it was called. Of a
+# script that is run by its path, each worker would otherwise import all that stands at its top again.
 _CONTEXT: Final = get_context("forkserver")
-_PRELOADED: Final = ["finetune_trainer.prepare"]
+_PRELOADED: Final = ["__main__", "finetune_trainer.prepare"]
 
 
 class Call(Protocol[T_contra, R_co]):
@@ -175,6 +177,7 @@ def _work(pipe: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # a whole group may be told; our parent decides what it means
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.freeze()  # what was imported stays; to look through it again and again would copy the pages that are shared
     call: Any = None
 
     def tell(amount: int) -> None:
