@@ -102,7 +102,7 @@ def test_a_proven_row_that_is_encoded_differently_ends_the_job_with_its_place(
     with pytest.raises(
         StageFailed, match=r"spec\.model\.uri: s3://raw/b\.jsonl:1: the tokenizer x\.json \(v9\)"
     ) as failed:
-        encode(KeptRows(1, spill.path, spill.blocks[0], np.array([0], np.int8)), None)
+        encode(KeptRows(1, spill.path, spill.blocks[0], np.array([0], np.int8), first=0), None)
     assert failed.value.exit_code is ExitCode.MISMATCH
     assert failed.value.failure.places == ("s3://raw/b.jsonl:1",)
 

@@ -97,12 +97,14 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
             "source": source,
             "line": 105,
             "kind": "Unreadable",
+            "field": None,
             "reason": "not JSON at column 12: Unterminated string starting",
         },
         {
             "source": source,
             "line": 107,
             "kind": "TooLong",
+            "field": None,
             "reason": "377 tokens, spec.training.sequenceLength is 256",
         },
     ]

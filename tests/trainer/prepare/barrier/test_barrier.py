@@ -361,3 +361,23 @@ def test_a_large_group_and_what_it_does_to_the_shares_are_told(tmp_path: Path) -
     raw(tmp_path, "a.jsonl", [pair(number, ticket="T1" if number < 60 else number) for number in range(100)])
     warnings = findings(run(tmp_path, split={"groupBy": "ticket"}))["warnings"]
     assert "60 of 100 rows are one group, and stay in one split" in warnings
+
+
+def test_rows_that_left_for_one_that_does_not_fit_are_told_of(tmp_path: Path) -> None:
+    long = {"prompt": words("story", 100), "completion": "x" * 2000}
+    raw(tmp_path, "a.jsonl", [story(0), long, *map(story, range(1, 60))])
+    raw(tmp_path, "b.jsonl", [{"prompt": f"{long['prompt']} again", "completion": "yes"}, long, story(3, changed=True)])
+    prepared = run(tmp_path, maxBadRowPercent=10)
+    assert prepared.data.rows_rejected == 1
+    assert removed(prepared) == [
+        ("b.jsonl:1", "NearDuplicate", "a.jsonl:2"),
+        ("b.jsonl:2", "Duplicate", "a.jsonl:2"),
+        ("b.jsonl:3", "NearDuplicate", "a.jsonl:5"),
+    ]
+    (told,) = (warning for warning in findings(prepared)["warnings"] if "rejected afterwards" in warning)
+    folder = f"file://{tmp_path}/raw"
+    assert told == (
+        "1 rows left as near duplicates of others that were rejected afterwards, so none is used: "
+        f"{folder}/b.jsonl:1 for {folder}/a.jsonl:2; mend or shorten the rejected rows, "
+        "or set spec.data.deduplication to Exact"
+    )

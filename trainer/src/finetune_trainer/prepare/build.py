@@ -19,6 +19,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.barrier import Decision, decide
 from finetune_trainer.prepare.barrier.assignment import Assignment, write_assignment
 from finetune_trainer.prepare.barrier.benchmarks import benchmark_rows
+from finetune_trainer.prepare.barrier.findings import rejected_warnings
 from finetune_trainer.prepare.barrier.labels import Labels
 from finetune_trainer.prepare.barrier.split import NOWHERE, SplitName
 from finetune_trainer.prepare.encode import Encode, KeptRows
@@ -89,10 +90,10 @@ def build(
         workers.renew()
         alike = find_alike_rows(decision, spills, place_of)
         write_assignment(folder, decision.assignment)
-        splits, labels, findings = decision.splits, decision.labels, decision.findings
+        splits, labels, findings, replaced = decision.splits, decision.labels, decision.findings, decision.replaced
         del decision  # has some numbers of each row
         writers = [SplitWriter(folder / name, spill_folder) for name in SPLITS]
-        cleaned, truncated = _encode(recipe, spills, splits, labels, writers, workers, ledger, progressed)
+        cleaned, truncated, rejected = _encode(recipe, spills, splits, labels, writers, workers, ledger, progressed)
         workers.renew()
         contents = {writer.folder.name: writer.close() for writer in writers}
     train, validation, test = (writer.rows for writer in writers)
@@ -115,7 +116,7 @@ def build(
         contents=contents,
         ledger=ledger,
         tally=tally,
-        findings=findings,
+        findings=findings.and_warn(rejected_warnings(replaced, rejected, place_of)),
         alike=alike,
     )
     return Manifest(
@@ -227,9 +228,13 @@ def _encode(
     workers: Workers,
     ledger: Ledger,
     progressed: Callable[[Activity, int], None],
-) -> tuple[int, int]:
-    """Pass 2: write the documents of the rows that are kept. Returns how many of these were repaired, and cut."""
+) -> tuple[int, int, list[int]]:
+    """Pass 2: write the documents of the rows that are kept.
+
+    Returns how many of these were repaired, how many cut, and the numbers of those that were rejected.
+    """
     cleaned, truncated, rows = 0, 0, 0
+    rejected: list[int] = []
     load_tokenizer = (lambda: recipe.tokenizer) if workers.alone else partial(load, recipe.tokenizer_folder)
     written = None if labels is None else labels.written
     room = Room(recipe.spec.training.sequence_length, recipe.spec.data.overlong)
@@ -239,8 +244,9 @@ def _encode(
     try:
         encoded_rows = workers.map(call, tasks, told=lambda _: None, ahead=_AHEAD)
         for task, encoded in zip(tasks, encoded_rows, strict=True):
-            for line, kind, reason in encoded.rejected:
+            for number, line, kind, reason in encoded.rejected:
                 ledger.reject(task.source, line, kind, reason)
+                rejected.append(number)
             for split, part in encoded.parts.items():
                 writers[split].add(part)
             cleaned += encoded.repaired
@@ -249,14 +255,14 @@ def _encode(
             progressed(Activity.ENCODING, rows)
     except WorkerDied as died:
         raise _worker_died(died, f"encoded rows of {recipe.sources[tasks[died.number].source]}") from died
-    return cleaned, truncated
+    return cleaned, truncated, rejected
 
 
 def _batches(spills: Sequence[Spill], splits: NDArray[np.int8]) -> Iterator[KeptRows]:
     row = 0
     for number, spill in enumerate(spills):
         for block in spill.blocks:
-            yield KeptRows(number, spill.path, block, splits[row : row + block.rows])
+            yield KeptRows(number, spill.path, block, splits[row : row + block.rows], row)
             row += block.rows
 
 

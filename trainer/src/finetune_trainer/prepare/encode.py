@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,18 @@ class KeptRows:
     block: Block
     splits: NDArray[np.int8]
     """A SplitName each, or NOWHERE."""
+    first: int
+    """Number of its first row among all rows."""
+
+
+class RejectedRow(NamedTuple):
+    """A kept row of which no documents can be made."""
+
+    number: int
+    """Among all rows."""
+    line: int
+    kind: Rejection
+    reason: str
 
 
 @dataclass
@@ -78,8 +90,7 @@ class EncodedRows:
     """Rows of the parts that cleaning changed."""
     truncated: int = 0
     """Rows of the parts of which something was left out to make them fit."""
-    rejected: list[tuple[int, Rejection, str]] = field(default_factory=list)
-    """Line and reason."""
+    rejected: list[RejectedRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,8 @@ class Encode:
         lists: dict[int, DocumentList] = {}
         records: dict[int, list[bytes]] = {}
         columns = (batch.column(name).to_pylist() for name in ("line", "steps", "group"))
-        for messages, split, line, done, group in zip(messages_of(batch), kept.splits.tolist(), *columns, strict=True):
+        rows = zip(messages_of(batch), kept.splits.tolist(), *columns, strict=True)
+        for number, (messages, split, line, done, group) in enumerate(rows, kept.first):
             if split == NOWHERE:
                 continue
             row = row_id(kept.source, line)
@@ -120,9 +132,9 @@ class Encode:
                     room=self.room,
                 )
             except TooLong as error:
-                encoded.rejected.append((line, Rejection.TOO_LONG, str(error)))
+                encoded.rejected.append(RejectedRow(number, line, Rejection.TOO_LONG, str(error)))
             except NotEncodable as error:
-                encoded.rejected.append((line, Rejection.INVALID, str(error)))
+                encoded.rejected.append(RejectedRow(number, line, Rejection.INVALID, str(error)))
             except EncodingMismatch as error:
                 raise self._mismatch(row, error) from error
             else:

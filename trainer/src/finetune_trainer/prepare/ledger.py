@@ -95,7 +95,7 @@ class Ledger:
             (part.folder / name).unlink()
 
     def reject(self, source: int, line: int, kind: Rejection, reason: str, *, field: str | None = None) -> None:
-        """The row is wrong, for this reason; `field` is the row's own."""
+        """The row is wrong, for this reason; `field` is the row's own, None where it is wrong as a whole."""
         uri = self.sources[source]
         self.rejected[kind] += 1
         if len(self.places) < _PLACES:
@@ -107,9 +107,9 @@ class Ledger:
     ) -> None:
         """The row is not needed; `kept` is the place of the one that stands for it."""
         self.removed[kind] += 1
-        _write(self._removed_file, source=self.sources[source], line=line, kind=kind, kept=kept, reason=reason)
+        entry = {"source": self.sources[source], "line": line, "kind": kind, "kept": kept, "reason": reason}
+        _write(self._removed_file, **{name: value for name, value in entry.items() if value is not None})
 
 
 def _write(file: TextIO, **entry: object) -> None:
-    present = {name: value for name, value in entry.items() if value is not None}
-    file.write(json.dumps(present, ensure_ascii=False) + "\n")
+    file.write(json.dumps(entry, ensure_ascii=False) + "\n")

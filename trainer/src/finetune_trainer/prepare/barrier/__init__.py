@@ -43,6 +43,8 @@ class Decision:
     """Whether it equals an earlier one; shape (N,)."""
     outvoted: NDArray[np.bool_]
     """Whether its text has other labels in as many other rows or more; shape (N,)."""
+    replaced: NDArray[np.uint32]
+    """Rows that left because they resemble another, and the one that stays for each; shape (P, 2)."""
     labels: Labels | None
     """None where rows have none; else how they are written from now on."""
     conflicting: tuple[tuple[int, int], ...]
@@ -109,7 +111,9 @@ def decide(
     splits[own], repeated[own], equals[own] = cut.splits, own[likeness.repeated], likeness.equals
     left_out = np.empty_like(outvoted)
     left_out[own] = outvoted
-    represented = cut.splits[represent(likeness, kept)]
+    stands = represent(likeness, kept)
+    replaced = np.flatnonzero(~kept & kept[stands] & (stands != likeness.equality.first))
+    represented = cut.splits[stands]
     keys = rows.keys(represented != NOWHERE)
     represented = represented[represented != NOWHERE]
     conflicting = tuple((int(own[one]), int(own[other])) for one, other in likeness.equality.conflicting)
@@ -134,6 +138,7 @@ def decide(
         repeated=repeated,
         equals=equals,
         outvoted=left_out,
+        replaced=np.stack([own[replaced], own[stands[replaced]]], axis=1),
         labels=rows.labels,
         conflicting=conflicting,
         assignment=Assignment.of(keys, represented),

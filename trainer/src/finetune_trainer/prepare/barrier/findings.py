@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ class Findings(Model):
     """Null where rows have none."""
     warnings: tuple[str, ...]
     """What a person should know before training on this, in sentences."""
+
+    def and_warn(self, more: Iterable[str]) -> Self:
+        """The same with further warnings."""
+        return self.model_copy(update={"warnings": (*self.warnings, *more)})
 
 
 def split_warnings(cut: Cut, parted: int, data: spec.Data, *, given: bool) -> Iterator[str]:
@@ -97,6 +101,19 @@ def likeness_warnings(
                 f"{len(gone)} rows leave as near duplicates though their answers differ, such as {one} for {other}: "
                 "where prompts are made from one template, put that into the system prompt, which is not compared"
             )
+
+
+def rejected_warnings(
+    replaced: NDArray[np.uint32], rejected: Sequence[int], place_of: Callable[[int], str]
+) -> Iterator[str]:
+    """After encoding, of rows that left for one that had to leave, too; `replaced` is a Decision's."""
+    lost = replaced[np.isin(replaced[:, 1], rejected)]
+    if len(lost):
+        examples = ", ".join(f"{place_of(row)} for {place_of(stands)}" for row, stands in lost[:3].tolist())
+        yield (
+            f"{len(lost)} rows left as near duplicates of others that were rejected afterwards, so none is used: "
+            f"{examples}; mend or shorten the rejected rows, or set spec.data.deduplication to Exact"
+        )
 
 
 def label_findings(
