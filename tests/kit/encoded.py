@@ -27,6 +27,10 @@ class Encoded:
     def trained(self) -> NDArray[np.int32]:
         return self.lengths // 2
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        return np.arange(len(self.documents), dtype=np.int64)
+
     def ids(self, index: int) -> NDArray[np.int32]:
         return self.documents[index]
 

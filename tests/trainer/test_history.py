@@ -1,5 +1,5 @@
 from finetune_api.result import Metrics
-from finetune_trainer.history import MAX_POINTS, History, Point
+from finetune_trainer.history import MAX_POINTS, History, Point, Score
 
 
 def after(steps: int) -> History:
@@ -11,7 +11,8 @@ def after(steps: int) -> History:
 
 
 def test_it_comes_back_from_json_as_it_was():
-    history = after(3).with_validation(3, 0.1 + 0.2).model_copy(update={"base_test_loss": 4.0, "samples": ()})
+    history = after(3).with_validation(3, Score(loss=0.1 + 0.2, accuracy=0.5, figures={"margin": 0.1}))
+    history = history.model_copy(update={"base_test": Score(loss=4.0, accuracy=0.1), "samples": ()})
     assert History.parse(history.to_json()) == history
 
 
@@ -24,6 +25,11 @@ def test_a_long_run_keeps_evenly_spaced_points_and_the_last_loss():
 
 
 def test_metrics_are_what_was_measured_last():
-    history = after(2).with_validation(1, 3.0).with_validation(2, 2.5).model_copy(update={"base_test_loss": 4.0})
-    assert history.metrics == Metrics(base_test_loss=4.0, test_loss=None, validation_loss=2.5, train_loss=0.5)
+    history = (
+        after(2).with_validation(1, Score(loss=3.0, accuracy=0.2)).with_validation(2, Score(loss=2.5, accuracy=0.3))
+    )
+    history = history.model_copy(update={"base_test": Score(loss=4.0, accuracy=0.1)})
+    assert history.metrics == Metrics(
+        base_test_loss=4.0, base_test_accuracy=0.1, test_loss=None, validation_loss=2.5, train_loss=0.5
+    )
     assert History().metrics == Metrics()

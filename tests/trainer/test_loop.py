@@ -51,10 +51,11 @@ def train(
     from finetune_trainer.engine import Division, make_engine
     from finetune_trainer.failures import StageFailed
     from finetune_trainer.gang import form_gang
-    from finetune_trainer.history import History
+    from finetune_trainer.history import History, Score
     from finetune_trainer.loop import Course, Surroundings
     from finetune_trainer.loop import train as run
     from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.objectives import language
     from finetune_trainer.packing import accumulation
 
     training = Training(epochs=50, learning_rate=rate, sequence_length=64, seed=3, warmup_steps=2, gradient_clip=0.5)
@@ -67,6 +68,7 @@ def train(
             precision=Precision(precision),
             activation_checkpointing=checkpointing,
             device=gang.device,
+            head=language.HEAD,
         )
         division = Division(
             zero_stage=zero_stage,
@@ -99,7 +101,7 @@ def train(
             checkpoints=saved,
             clock=lambda: next(clock),
             stopping=lambda: next(asked) >= stop_at,
-            validate=lambda: float(validation_loss),
+            validate=lambda: Score(loss=float(validation_loss), accuracy=0.5),
             beat=lambda: None,
             waiting=nullcontext,
             report=lambda *_: None,

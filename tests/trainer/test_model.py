@@ -15,6 +15,7 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
     from finetune_api.spec import LoRA, Precision
     from finetune_trainer.failures import StageFailed
     from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.objectives import language
     from finetune_trainer.packing import PlacedRow
     from finetune_trainer.tokens import tokens_of
 
@@ -25,6 +26,7 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
             precision=Precision(precision),
             activation_checkpointing=False,
             device=torch.device("cpu"),
+            head=language.HEAD,
         )
     except StageFailed as failure:
         return {"code": failure.exit_code, "failure": failure.failure.to_json()}

@@ -156,7 +156,7 @@ def test_a_classifier_learns_and_after_a_loss_of_a_rank_it_is_bit_by_bit_the_sam
     assert metrics.base_test_accuracy == pytest.approx(2 / 3, abs=0.1)
     assert metrics.test_loss < metrics.base_test_loss / 4
     told = metrics_of(published)
-    assert [label["label"] for label in told["test"]["labels"]] == ["delivery", "refund"]
+    assert [label["label"] for label in told["labels"]["labels"]] == ["delivery", "refund"]
     reports = Path(published.report_uri.removeprefix("file://")).parent
     samples = json.loads((reports / "samples.json").read_text())
     assert [(sample["expected"], sample["before"]) for sample in samples] == [

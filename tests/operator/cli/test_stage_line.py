@@ -64,7 +64,7 @@ def test_a_prepared_job_tells_what_became_of_the_rows() -> None:
 
 def test_a_trained_classifier_tells_its_accuracy() -> None:
     done = StageStatus(stage=Stage.TRAIN, state=StageState.SUCCEEDED)
-    metrics = Metrics(test_loss=0.31, test_accuracy=0.9042)
+    metrics = Metrics(test_loss=0.31, test_accuracy=0.9042, test_macro_f1=0.9)
     status = training().status.model_copy(update={"stages": (done,), "metrics": metrics})
     assert said(make_job(status=status)) == "test accuracy 90.4%"
 

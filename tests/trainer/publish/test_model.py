@@ -28,8 +28,9 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
     from finetune_api.spec import LoRA, Precision
     from finetune_trainer.checkpoint.commit import open_run
     from finetune_trainer.checkpoint.layout import run_uri
-    from finetune_trainer.history import History, Point, Sample
+    from finetune_trainer.history import History, Point, Sample, Score
     from finetune_trainer.model import DTYPES, Adapter, load_model
+    from finetune_trainer.objectives import language
     from finetune_trainer.publish.model import publish
 
     modules = ("q_proj", "v_proj", "down_proj")
@@ -39,6 +40,7 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
         precision=Precision(precision),
         activation_checkpointing=False,
         device=torch.device("cpu"),
+        head=language.HEAD,
     ).model
     with torch.no_grad():
         for name, parameter in own.named_parameters():
@@ -55,7 +57,7 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
     history = History(
         latest=point,
         points=(point,),
-        test_loss=2.5,
+        test=Score(loss=2.5, accuracy=0.5),
         samples=(Sample(prompt="é?", expected="e", before="b", after="a"),),
     )
     storage = FileStorage()
@@ -134,6 +136,7 @@ def test_plain_peft_loads_the_adapter_and_computes_the_same(preloaded: Preloaded
     assert samples == [{"prompt": "é?", "expected": "e", "before": "b", "after": "a"}]
     assert json.loads((folder / "reports" / "metrics.json").read_text())["metrics"] == {
         "testLoss": 2.5,
+        "testAccuracy": 0.5,
         "trainLoss": 3.0,
     }
     assert "ml/triage" in (folder / "reports" / "report.html").read_text("utf-8")

@@ -10,7 +10,7 @@ import results
 from finetune_api.contract import Stage
 from finetune_api.result import SplitCounts
 from finetune_api.snapshot import Snapshot
-from finetune_trainer.history import History, Point, Sample, Validation
+from finetune_trainer.history import History, Point, Sample, Score, Validation
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures, prior
 from finetune_trainer.publish.page import report_page
 from finetune_trainer.verified import ListedFile
@@ -52,9 +52,11 @@ def history_of(steps: int = 200, samples: tuple[Sample, ...] | None = ()) -> His
     return History(
         latest=points[-1],
         points=points,
-        validations=tuple(Validation(step=step, loss=3.2 + math.exp(-step / 50)) for step in range(50, steps + 1, 50)),
-        base_test_loss=4.012,
-        test_loss=2.987,
+        validations=tuple(
+            Validation(step=step, loss=3.2 + math.exp(-step / 50), accuracy=0.5) for step in range(50, steps + 1, 50)
+        ),
+        base_test=Score(loss=4.012, accuracy=0.25),
+        test=Score(loss=2.987, accuracy=0.5),
         samples=samples,
     )
 
@@ -101,7 +103,7 @@ def test_what_came_from_outside_is_shown_and_never_run() -> None:
 
 
 def test_a_run_of_one_step_and_without_test_rows_has_a_page_too() -> None:
-    history = history_of(1).model_copy(update={"base_test_loss": None, "test_loss": None, "samples": None})
+    history = history_of(1).model_copy(update={"base_test": None, "test": None, "samples": None})
 
     text = Outline(page_of(history)).text
 
@@ -113,7 +115,7 @@ def test_labels_have_their_figures_and_a_table_of_what_was_taken_for_what() -> N
     labels = LabelSet(("<b>bug", "praise"), (20, 10), 30, multi_label=False)
     told = [Told(0, [0], [0], 0.1), Told(1, [0], [1], 2.0), Told(2, [1], [1], 0.3)]
     found = measures(told, np.zeros((CONFIDENCE_BINS, 3)), labels)
-    history = history_of().model_copy(update={"test": found, "base_test": prior(labels, [[0], [0], [1]])})
+    history = history_of().model_copy(update={"labels": found, "base_labels": prior(labels, [[0], [0], [1]])})
     outline = Outline(page_of(history))
     for figure in ("66.7% → 66.7%", "accuracy, from always the commonest label", "<b>bug", "0.667", "0.800"):
         assert figure in outline.text, figure

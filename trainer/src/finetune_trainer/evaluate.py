@@ -1,20 +1,17 @@
-"""What the model makes of rows it does not learn from: its exact loss, and its own answers."""
+"""The rows that a model is measured on, and their way to the ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from transformers import DynamicCache
+from torch import nn
 
 from finetune_trainer.gang import Gang
-from finetune_trainer.model import PackedModel
 from finetune_trainer.packing import PlacedRow, Row, Rows, accumulation, micro_batches, pack_epoch
 from finetune_trainer.prepared import Documents
-from finetune_trainer.tokens import tokens_of
 
 
 def evaluated_rows(documents: Documents, *, sequence_length: int, max_rows: int) -> Rows:
@@ -34,80 +31,20 @@ def shared_out(rows: Sequence[Row], gang: Gang, micro_batch_size: int) -> tuple[
     )
 
 
-def mean_loss(
-    model: PackedModel,
-    gang: Gang,
-    documents: Documents,
-    rows: Sequence[Row],
-    *,
-    micro_batch_size: int,
-    beat: Callable[[], None],
-) -> float | None:
-    """Nats per labelled token of `rows`, each token counted once whatever the ranks; None without rows. Collective."""
-    if not rows:
-        return None
-    total, labelled = 0.0, 0
-    with inference(model):
-        for micro_batch in shared_out(rows, gang, micro_batch_size):
-            tokens = tokens_of(documents, micro_batch, gang.device)
-            total += float(model(tokens))
-            labelled += len(tokens.targets)
-            beat()
-    total, all_labelled = gang.sum([total, labelled])
-    return total / all_labelled
-
-
-def answers(
-    model: PackedModel,
-    gang: Gang,
-    prompts: Sequence[NDArray[np.int32]],
-    *,
-    max_new_tokens: int,
-    eos_id: int,
-    beat: Callable[[], None],
-) -> list[list[int]]:
-    """Token ids that the model continues each prompt with, end token excluded. Collective: prompts are shared out."""
-    with inference(model):
-        own = [
-            _continue(model, prompt, gang.device, max_new_tokens=max_new_tokens, eos_id=eos_id, beat=beat)
-            for prompt in prompts[gang.rank :: gang.world_size]
-        ]
-    by_rank = gang.gather(own)
-    return [by_rank[index % gang.world_size][index // gang.world_size] for index in range(len(prompts))]
-
-
-def _continue(
-    model: PackedModel,
-    prompt: NDArray[np.int32],
-    device: torch.device,
-    *,
-    max_new_tokens: int,
-    eos_id: int,
-    beat: Callable[[], None],
-) -> list[int]:
-    """Greedy decoding."""
-    mistral = model.mistral
-    cache = DynamicCache(config=mistral.config)
-    ids = torch.from_numpy(prompt.astype(np.int64))[None].to(device)
-    answer: list[int] = []
-    while len(answer) < max_new_tokens:
-        logits = mistral(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        token = int(logits[0, -1].argmax())
-        beat()
-        if token == eos_id:
-            break
-        answer.append(token)
-        ids = torch.tensor([[token]], device=device)
-    return answer
+def first_of_rows(documents: Documents, num_rows: int) -> list[int]:
+    """The first document of each of the first raw rows."""
+    _, first = np.unique(documents.rows, return_index=True)
+    return [int(index) for index in first[:num_rows]]
 
 
 @contextmanager
-def inference(model: PackedModel) -> Iterator[None]:
+def inference(model: nn.Module) -> Iterator[None]:
     """Nothing is dropped, and nothing kept for a backward pass."""
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        # Not inference_mode: under ZeRO-3, weights that are gathered in it could not be trained on.
+        with torch.no_grad():
             yield
     finally:
         model.train(was_training)

@@ -23,11 +23,23 @@ class Point(Model):
     """Before clipping."""
 
 
-class Validation(Model):
+class Score(Model):
+    """How good a model is on a split, or on its first rows."""
+
+    loss: float
+    """Nats per trained token, or per row where a row is what is learnt."""
+    accuracy: float
+    """Share of these that are told right."""
+    macro_f1: float | None = None
+    """F1, the mean over labels, where there are labels."""
+    figures: dict[str, float] = {}
+    """What else the task measures, by the name that the report gives it."""
+
+
+class Validation(Score):
     """One evaluation of the validation split."""
 
     step: int
-    loss: float
 
 
 class Sample(Model):
@@ -51,11 +63,12 @@ class History(Model):
     validations: tuple[Validation, ...] = ()
     test_rows: int = 0
     """Raw rows of the test split, at most, that the base model was measured on: the trained one is, on the same."""
-    base_test_loss: float | None = None
-    test_loss: float | None = None
-    base_test: Measures | None = None
-    """Of who has not read the texts, where the task has labels."""
-    test: Measures | None = None
+    base_test: Score | None = None
+    """Of the base model, or of who has not read the texts, where the base model cannot know what is learnt."""
+    test: Score | None = None
+    base_labels: Measures | None = None
+    """The same of the test split by label, where the task has labels."""
+    labels: Measures | None = None
     samples: tuple[Sample, ...] | None = None
     """None: the base model has not been measured yet."""
 
@@ -68,8 +81,9 @@ class History(Model):
             points = tuple(kept for kept in points if kept.step % every == 0)
         return self.model_copy(update={"points": points, "every": every, "latest": point})
 
-    def with_validation(self, step: int, loss: float) -> Self:
-        return self.model_copy(update={"validations": (*self.validations, Validation(step=step, loss=loss))})
+    def with_validation(self, step: int, score: Score) -> Self:
+        validation = Validation(step=step, **dict(score))
+        return self.model_copy(update={"validations": (*self.validations, validation)})
 
     @property
     def last(self) -> Point:
@@ -86,8 +100,8 @@ class History(Model):
     @property
     def metrics(self) -> Metrics:
         return Metrics(
-            base_test_loss=self.base_test_loss,
-            test_loss=self.test_loss,
+            base_test_loss=self.base_test.loss if self.base_test else None,
+            test_loss=self.test.loss if self.test else None,
             validation_loss=self.validation_loss,
             train_loss=self.latest.loss if self.latest else None,
             base_test_accuracy=self.base_test.accuracy if self.base_test else None,

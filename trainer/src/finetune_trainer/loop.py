@@ -18,7 +18,7 @@ from finetune_api.spec import Training
 from finetune_trainer.engine import Division
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang
-from finetune_trainer.history import History, Point
+from finetune_trainer.history import History, Point, Score
 from finetune_trainer.packing import Batch, batches, micro_batches
 from finetune_trainer.prepared import Documents
 from finetune_trainer.schedule import learning_rate
@@ -62,7 +62,7 @@ class Surroundings:
     """Seconds, monotonic; only rank 0's decides anything."""
     stopping: Callable[[], bool]
     """Whether this rank was told to stop."""
-    validate: Callable[[], float | None]
+    validate: Callable[[], Score | None]
     beat: Callable[[], None]
     waiting: Callable[[], AbstractContextManager[None]]
     """Held while a checkpoint may wait for the store, which is no hang."""
@@ -104,9 +104,9 @@ def train(
 
         is_last = step == total_steps
         stops_here = num_stopping == gang.world_size and not is_last
-        if (is_last or step % course.validate_every == 0) and (validation_loss := at.validate()) is not None:
-            refuse_divergence(math.isfinite(validation_loss), step)
-            history = history.with_validation(step, validation_loss)
+        if (is_last or step % course.validate_every == 0) and (score := at.validate()) is not None:
+            refuse_divergence(math.isfinite(score.loss), step)
+            history = history.with_validation(step, score)
         if due_somewhere or is_last or stops_here:
             with at.waiting():
                 at.checkpoints.save(step, history.to_json())

@@ -1,32 +1,27 @@
-"""The model to train: a Mistral from a local folder with LoRA on it, and the loss that it minimises."""
+"""The model to train: a Mistral from a local folder with LoRA on it, below the head that an objective gives it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from finetune_api.contract import ExitCode
 from finetune_api.spec import LoRA, Precision
-from finetune_trainer import architectures, attention
+from finetune_trainer import attention
 from finetune_trainer.dropout import RowDropout, RowsInFlight
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.tokens import Tokens
 
 DTYPES = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT32: torch.float32}
-
-LOGITS_AT_ONCE = 1024
-"""Labelled tokens projected onto the vocabulary at once: 0.5 GB of fp32 logits for the largest Mistral vocabulary."""
 
 
 class PackedModel(nn.Module):
@@ -51,26 +46,6 @@ class PackedModel(nn.Module):
         return found[0]
 
 
-class CausalLanguageModel(PackedModel):
-    """Learns tokens from those before them."""
-
-    def forward(self, tokens: Tokens) -> Tensor:
-        """Sum of the negative log-likelihoods of the labelled tokens: fp32 scalar, in nats."""
-        labelled = self.hidden(tokens).index_select(0, tokens.predictors)
-        parts = list(
-            zip(torch.split(labelled, LOGITS_AT_ONCE), torch.split(tokens.targets, LOGITS_AT_ONCE), strict=True)
-        )
-        if len(parts) == 1:
-            return self._negative_log_likelihood(*parts[0])
-        # Recomputing the head costs less than keeping every chunk's logits for the backward pass.
-        return torch.stack(
-            [checkpoint(self._negative_log_likelihood, *part, use_reentrant=False) for part in parts]
-        ).sum()
-
-    def _negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(self.mistral.lm_head(hidden).float(), targets, reduction="sum")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """What stands on the blocks, and what it minimises."""
@@ -83,11 +58,6 @@ class Head:
     """Of config.json."""
     start: Callable[[Any, set[str]], set[str]] = lambda _, missing: missing
     """Draws the weights that no base model has. Given those that this one lacks; returns those that it should have."""
-
-
-LANGUAGE: Final = Head(
-    architecture=architectures.causal_language_model, peft_task="CAUSAL_LM", module=CausalLanguageModel
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +76,7 @@ def load_model(
     precision: Precision,
     activation_checkpointing: bool,
     device: torch.device,
-    head: Head = LANGUAGE,
+    head: Head,
 ) -> PackedModel:
     """Read the safetensors in `folder`, from nowhere else, and add an adapter that changes nothing yet.
 

@@ -183,6 +183,26 @@ def open_split(folder: Path, split: str, labels: Sequence[str] = ()) -> Document
     )
 
 
+@dataclass(frozen=True)
+class PreparedData:
+    """What `fetch` brought here."""
+
+    manifest: Manifest
+    train: Documents
+    validation: Documents
+    test: Documents
+
+    @property
+    def splits(self) -> tuple[Documents, ...]:
+        return self.train, self.validation, self.test
+
+
+def open_data(folder: Path) -> PreparedData:
+    """All splits of prepared data that `fetch` brought to `folder`."""
+    manifest = Manifest.parse(json.loads((folder / MANIFEST).read_bytes()))
+    return PreparedData(manifest, *(open_split(folder, split, manifest.labels) for split in SPLITS))
+
+
 def _map_batch(path: Path) -> pa.RecordBatch:
     return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
 
@@ -219,11 +239,6 @@ def fetch(storage: Storage, data_uri: str, sha256: str, folder: Path) -> Manifes
             fetch_file(storage, data_uri, file, folder)
     (folder / MANIFEST).write_bytes(manifest.encode())
     return manifest
-
-
-def fetched_manifest(folder: Path) -> Manifest:
-    """Of prepared data that `fetch` brought here."""
-    return Manifest.parse(json.loads((folder / MANIFEST).read_bytes()))
 
 
 def unused_id(splits: Iterable[Documents], candidates: Iterable[int]) -> int:

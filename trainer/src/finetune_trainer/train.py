@@ -21,14 +21,12 @@ from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
 from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import ActivationCheckpointing, ClassificationTask, ClassWeights, LoRA, Spec
-from finetune_trainer import classifier, log_lines, materials, tokenizers
+from finetune_api.spec import ActivationCheckpointing, LoRA, Spec
+from finetune_trainer import log_lines, materials, tokenizers
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
-from finetune_trainer.classifier import ClassificationExaminer
 from finetune_trainer.engine import Division, make_engine
-from finetune_trainer.examiner import Examination, Examiner
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware
@@ -37,11 +35,11 @@ from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.log_lines import ProgressLines
 from finetune_trainer.loop import Course, Surroundings, refuse_divergence, train
 from finetune_trainer.materials import Materials
-from finetune_trainer.measures import LabelSet
-from finetune_trainer.model import LANGUAGE, Adapter, Head, load_model
+from finetune_trainer.model import Adapter, Head, load_model
+from finetune_trainer.objectives import Examination, objective_for
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
-from finetune_trainer.prepared import SPLITS, Documents, Manifest, fetched_manifest, open_split, unused_id
+from finetune_trainer.prepared import Documents, open_data
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.publish.model import publish
@@ -49,7 +47,6 @@ from finetune_trainer.ranks import rank_folder
 from finetune_trainer.reporting import Reporter
 from finetune_trainer.stopping import StopSignal, leave_if_stopping
 from finetune_trainer.storage import Storage, open_storage
-from finetune_trainer.tasks import task_for
 from finetune_trainer.tracking import open_tracking
 
 
@@ -112,15 +109,9 @@ def run_rank(
             gang.barrier()
         here = materials.places(pod.scratch)
         division = _division(spec, prepared, gang)
-        tokenizer = tokenizers.load(here.model)
-        labels = _labels(spec, fetched_manifest(here.data))
-        names = () if labels is None else labels.names
-        train_split, validation, test = (open_split(here.data, name, names) for name in SPLITS)
-        head = LANGUAGE
-        if labels is not None:
-            pad_id = unused_id((train_split, validation, test), (tokenizer.pad_id, tokenizer.eos_id, 0))
-            head = classifier.head(labels, balanced=_balanced(spec), pad_id=pad_id)
-        engine = _engine(spec, prepared, gang, division, here, head)
+        data = open_data(here.data)
+        objective = objective_for(spec, data, tokenizers.load(here.model))
+        engine = _engine(spec, prepared, gang, division, here, objective.head)
         checkpointer = Checkpointer(
             engine, gang, storage, run, scratch=pod.scratch / "checkpoints", keep_last=spec.checkpoint.keep_last
         )
@@ -136,13 +127,11 @@ def run_rank(
             validation_loss=history.validation_loss,
             checkpoint_step=checkpointer.committed_step,
         )
-        examiner: Examination = (
-            Examiner(spec, gang, engine.module, tokenizer, reporter.beat, division.micro_batch_size)
-            if labels is None
-            else ClassificationExaminer(spec, gang, engine.module, labels, reporter.beat, division.micro_batch_size)
+        examination = objective.examination(
+            engine.module, gang, micro_batch_size=division.micro_batch_size, beat=reporter.beat
         )
         if history.samples is None:
-            history = examiner.measure_base(history, test)
+            history = examination.measure_base(history, data.test)
 
         reporter.training_begins(step=done, total_steps=total_steps)
         course = Course(
@@ -152,17 +141,17 @@ def run_rank(
             validate_every=spec.evaluation.every_steps,
             checkpoint_seconds=spec.checkpoint.interval_seconds,
         )
-        surroundings = _surroundings(gang, checkpointer, examiner, reporter, stop, validation, spec)
+        surroundings = _surroundings(gang, checkpointer, examination, reporter, stop, data.validation, spec)
         # From here on nobody leaves alone: the others would be lost without it.
         stop.note()
-        history = train(engine, train_split, course, surroundings, done=done, history=history)
+        history = train(engine, data.train, course, surroundings, done=done, history=history)
         with reporter.alive():
             checkpointer.finish()
         reporter.say(Activity.EVALUATING, checkpoint_step=checkpointer.committed_step)
         leave_if_stopping(gang, stop, total_steps)
 
-        history = examiner.measure_trained(history, test)
-        refuse_divergence(history.test_loss is None or math.isfinite(history.test_loss), total_steps)
+        history = examination.measure_trained(history, data.test)
+        refuse_divergence(history.test is None or math.isfinite(history.test.loss), total_steps)
         leave_if_stopping(gang, stop, total_steps)
 
         reporter.say(Activity.PUBLISHING)
@@ -186,15 +175,6 @@ def run_rank(
             if not all(gang.gather(published is not None)) or published is None:
                 raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
         return published
-
-
-def _labels(spec: Spec, manifest: Manifest) -> LabelSet | None:
-    rules = task_for(spec.task).labels
-    return None if rules is None else LabelSet.of(manifest, multi_label=rules.multi_label)
-
-
-def _balanced(spec: Spec) -> bool:
-    return (spec.task.classification or ClassificationTask()).class_weights is ClassWeights.BALANCED
 
 
 def _read_published(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published | None:
@@ -260,7 +240,7 @@ def _engine(
 def _surroundings(
     gang: Gang,
     checkpointer: Checkpointer,
-    examiner: Examination,
+    examination: Examination,
     reporter: Reporter,
     stop: StopSignal,
     validation: Documents,
@@ -271,7 +251,7 @@ def _surroundings(
         checkpoints=checkpointer,
         clock=time.monotonic,
         stopping=lambda: stop.asked,
-        validate=lambda: examiner.loss(validation, max_rows=spec.evaluation.max_rows),
+        validate=lambda: examination.score(validation, max_rows=spec.evaluation.max_rows),
         beat=reporter.beat,
         waiting=reporter.alive,
         report=lambda batch, num_tokens, history: reporter.step_ended(

@@ -41,7 +41,7 @@ def success(job: FineTuneJob, samples: tuple[Sample, ...]) -> Iterator[tuple[str
     if status.data is not None:
         yield "Rows", rows(status.data)
     metrics = status.metrics
-    if metrics is not None and metrics.test_accuracy is not None:
+    if metrics is not None and metrics.test_accuracy is not None and metrics.test_macro_f1 is not None:
         before = "not measured" if metrics.base_test_accuracy is None else f"{metrics.base_test_accuracy:.1%}"
         yield "Test accuracy", f"{metrics.test_accuracy:.1%}, always the commonest label has {before}"
     elif metrics is not None and metrics.test_loss is not None:

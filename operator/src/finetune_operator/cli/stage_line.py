@@ -43,7 +43,7 @@ def describe_end(job: FineTuneJob, stage: StageStatus) -> str:
     metrics = status.metrics
     if metrics is None or metrics.test_loss is None:
         return "done"
-    if metrics.test_accuracy is not None:
+    if metrics.test_accuracy is not None and metrics.test_macro_f1 is not None:
         return f"test accuracy {metrics.test_accuracy:.1%}"
     return f"test loss {metrics.test_loss:.3f}"
 

@@ -120,7 +120,11 @@ def _write_reports(folder: Path, snapshot: Snapshot, prepared: Prepared, history
                 "validations": [validation.to_json() for validation in history.validations],
                 **{
                     name: found.to_json()
-                    for name, found in (("baseTest", history.base_test), ("test", history.test))
+                    for name, found in (
+                        ("baseTest", history.base_test),
+                        ("test", history.test),
+                        ("labels", history.labels),
+                    )
                     if found is not None
                 },
             },

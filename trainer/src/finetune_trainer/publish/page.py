@@ -20,7 +20,7 @@ def report_page(snapshot: Snapshot, prepared: Prepared, history: History, files:
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
     parts = (
         _figures(prepared, history),
-        label_section(history.base_test, history.test),
+        label_section(history.base_labels, history.labels),
         _curves(history),
         _samples(history.samples or ()),
         _data(prepared.data, snapshot),
@@ -39,10 +39,10 @@ def _figures(prepared: Prepared, history: History) -> str:
     metrics, summary = history.metrics, prepared.data
     before, after = metrics.base_test_loss, metrics.test_loss
     figures = []
-    if history.test is not None:
-        least = "" if history.base_test is None else f"{history.base_test.accuracy:.1%} → "
-        figures.append((f"{least}{history.test.accuracy:.1%}", "accuracy, from always the commonest label"))
-        figures.append((f"{history.test.macro_f1:.3f}", "F1 on the test split, the mean over labels"))
+    if history.labels is not None:
+        least = "" if history.base_labels is None else f"{history.base_labels.accuracy:.1%} → "
+        figures.append((f"{least}{history.labels.accuracy:.1%}", "accuracy, from always the commonest label"))
+        figures.append((f"{history.labels.macro_f1:.3f}", "F1 on the test split, the mean over labels"))
     elif before is not None and after is not None:
         change = f"{(after - before) / before:+.0%}".replace("-", "−") if before else "unchanged"
         style = ' class="better"' if after < before else ""

@@ -5,10 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoded import Encoded
 from tiny_models import tiny_model
-
-LENGTHS = [9, 30, 14, 60, 22, 5, 41]
 
 
 def load(folder: str) -> Any:
@@ -16,6 +13,7 @@ def load(folder: str) -> Any:
 
     from finetune_api.spec import LoRA, Precision
     from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.objectives.language import HEAD
 
     model = load_model(
         Path(folder),
@@ -23,6 +21,7 @@ def load(folder: str) -> Any:
         precision=Precision.FLOAT32,
         activation_checkpointing=False,
         device=torch.device("cpu"),
+        head=HEAD,
     )
     for parameter in model.parameters():  # weights that do more than a fresh model's
         if parameter.dim() > 1:
@@ -30,38 +29,12 @@ def load(folder: str) -> Any:
     return model
 
 
-def measured(folder: str, micro_batch_size: int) -> dict[str, Any]:
-    """The mean loss over packed rows by the gang, and token by token by transformers' own loss."""
-    import torch
-
-    from finetune_trainer.evaluate import mean_loss
-    from finetune_trainer.gang import form_gang
-    from finetune_trainer.packing import pack_epoch
-
-    data, model = Encoded.random(LENGTHS, vocab_size=200), load(folder)
-    rows = pack_epoch(data.lengths, sequence_length=64, seed=0, epoch=0)
-    beats: list[None] = []
-    with form_gang(os.environ, gpu=False) as gang:
-        model.train()
-        loss = mean_loss(model, gang, data, rows, micro_batch_size=micro_batch_size, beat=lambda: beats.append(None))
-        training = model.training
-    model.eval()
-    reference, labelled = 0.0, 0
-    for index in range(len(LENGTHS)):
-        ids, mask = torch.tensor(data.ids(index), dtype=torch.int64)[None], torch.tensor(data.mask(index))[None]
-        if number := int(mask[:, 1:].sum()):
-            with torch.no_grad():
-                reference += number * float(model.mistral(input_ids=ids, labels=ids.where(mask, -100)).loss)
-            labelled += number
-    return {"loss": loss, "reference": reference / labelled, "training": training, "beats": len(beats)}
-
-
 def answered(folder: str, prompts: list[list[int]], max_new_tokens: int) -> dict[str, Any]:
     """Greedy answers by the gang, and by transformers' own generate."""
     import torch
 
-    from finetune_trainer.evaluate import answers
     from finetune_trainer.gang import form_gang
+    from finetune_trainer.generation import answers
 
     model = load(folder)
     with form_gang(os.environ, gpu=False) as gang:
@@ -88,14 +61,6 @@ def answered(folder: str, prompts: list[list[int]], max_new_tokens: int) -> dict
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
     return str(tiny_model(tmp_path / "model"))
-
-
-@pytest.mark.parametrize(("world_size", "micro_batch_size"), [(1, 1), (1, 3), (3, 1)])
-def test_every_labelled_token_counts_once_whatever_the_gang(preloaded, folder, world_size, micro_batch_size):
-    for answer in preloaded.run(measured, world_size=world_size, folder=folder, micro_batch_size=micro_batch_size):
-        assert answer["loss"] == pytest.approx(answer["reference"], rel=1e-6)
-        assert answer["training"]
-        assert answer["beats"] > 0
 
 
 def test_answers_are_greedy_and_in_the_order_of_their_prompts(preloaded, folder):

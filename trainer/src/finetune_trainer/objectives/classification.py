@@ -1,10 +1,10 @@
-"""A Mistral with a head that tells labels from a text's last token, as transformers' own sequence classification."""
+"""Telling labels from a text's last token, with the head of transformers' own sequence classification."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,16 +12,16 @@ from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional
 
-from finetune_api.spec import Spec
+from finetune_api.spec import ClassificationTask, ClassWeights, Spec
 from finetune_trainer.architectures import sequence_classifier
 from finetune_trainer.dropout import RowsInFlight
-from finetune_trainer.evaluate import evaluated_rows, inference, shared_out
-from finetune_trainer.examiner import first_of_rows
+from finetune_trainer.evaluate import evaluated_rows, first_of_rows, inference, shared_out
 from finetune_trainer.gang import Gang
-from finetune_trainer.history import History, Sample
+from finetune_trainer.history import History, Sample, Score
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Measures, Told, add_confidences, measures, prior
 from finetune_trainer.model import Head, PackedModel
-from finetune_trainer.prepared import Documents
+from finetune_trainer.prepared import Documents, PreparedData, unused_id
+from finetune_trainer.tokenizers import ChatTokenizer
 from finetune_trainer.tokens import Tokens, tokens_of
 
 SCORE = "score.weight"
@@ -133,8 +133,30 @@ def _told(logits: Tensor, tokens: Tokens, labels: LabelSet, bins: np.ndarray) ->
 
 
 @dataclass(frozen=True)
-class ClassificationExaminer:
-    """Measures a classifier as it stands. Every method is collective."""
+class Classification:
+    """Of texts with one label, or several."""
+
+    spec: Spec
+    labels: LabelSet
+    head: Head
+
+    @classmethod
+    def of(cls, spec: Spec, data: PreparedData, tokenizer: ChatTokenizer) -> Self:
+        settings = spec.task.classification or ClassificationTask()
+        labels = LabelSet.of(data.manifest, multi_label=settings.multi_label)
+        pad_id = unused_id(data.splits, (tokenizer.pad_id, tokenizer.eos_id, 0))
+        balanced = settings.class_weights is ClassWeights.BALANCED
+        return cls(spec, labels, head(labels, balanced=balanced, pad_id=pad_id))
+
+    def examination(
+        self, model: SequenceClassifier, gang: Gang, *, micro_batch_size: int, beat: Callable[[], None]
+    ) -> ClassificationExamination:
+        return ClassificationExamination(self.spec, gang, model, self.labels, beat, micro_batch_size)
+
+
+@dataclass(frozen=True)
+class ClassificationExamination:
+    """Of a classifier."""
 
     spec: Spec
     gang: Gang
@@ -143,10 +165,10 @@ class ClassificationExaminer:
     beat: Callable[[], None]
     micro_batch_size: int
 
-    def loss(self, documents: Documents, *, max_rows: int) -> float | None:
-        """Nats per document of a split's first rows, each counted alike; None when it is empty."""
+    def score(self, documents: Documents, *, max_rows: int) -> Score | None:
+        """Of a split's first rows, each counted alike; None when it is empty."""
         examined = self._examine(documents, max_rows)
-        return None if examined is None else examined[0].loss
+        return None if examined is None else _score(examined[0])
 
     def measure_base(self, history: History, test: Documents) -> History:
         """A base model tells no labels: what is to be beaten is who knows how often each occurs."""
@@ -158,8 +180,8 @@ class ClassificationExaminer:
         samples = tuple(Sample(prompt=text.prompt, expected=text.answer, before=commonest) for text in texts)
         changes = {
             "test_rows": evaluation.max_rows,
-            "base_test_loss": base.loss if base else None,
-            "base_test": base.model_copy(update={"confusion": None, "labels": ()}) if base else None,
+            "base_test": _score(base) if base else None,
+            "base_labels": base.model_copy(update={"confusion": None, "labels": ()}) if base else None,
             "samples": samples,
         }
         return history.model_copy(update=changes)
@@ -174,7 +196,7 @@ class ClassificationExaminer:
             sample.model_copy(update={"after": self._names(one.predicted)})
             for sample, one in zip(history.samples or (), told, strict=False)
         )
-        return history.model_copy(update={"test_loss": found.loss, "test": found, "samples": answered})
+        return history.model_copy(update={"test": _score(found), "labels": found, "samples": answered})
 
     def _examine(self, documents: Documents, max_rows: int) -> tuple[Measures, tuple[Told, ...]] | None:
         return examine(
@@ -190,3 +212,7 @@ class ClassificationExaminer:
 
     def _names(self, labels: Sequence[int]) -> str:
         return ", ".join(self.labels.names[label] for label in labels)
+
+
+def _score(found: Measures) -> Score:
+    return Score(loss=found.loss, accuracy=found.accuracy, macro_f1=found.macro_f1)

@@ -10,7 +10,7 @@ import pytest
 
 from tiny_models import tiny_model
 
-PLAIN_CLASSIFIER = str(Path(__file__).parents[1] / "kit" / "plain_classifier.py")
+PLAIN_CLASSIFIER = str(Path(__file__).parents[2] / "kit" / "plain_classifier.py")
 LENGTHS = [9, 30, 14, 60, 22, 5, 41, 1, 17]
 
 
@@ -38,9 +38,9 @@ def load(folder: str, *, multi_label: bool = False, balanced: bool = False, prec
     import torch
 
     from finetune_api.spec import LoRA, Precision
-    from finetune_trainer import classifier
     from finetune_trainer.measures import LabelSet
     from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.objectives import classification
 
     labels = LabelSet(("bug", "praise", "question"), (6, 3, 1), 10, multi_label)
     model = load_model(
@@ -49,7 +49,7 @@ def load(folder: str, *, multi_label: bool = False, balanced: bool = False, prec
         precision=Precision(precision),
         activation_checkpointing=False,
         device=torch.device("cpu"),
-        head=classifier.head(labels, balanced=balanced, pad_id=2),
+        head=classification.head(labels, balanced=balanced, pad_id=2),
     )
     if precision == "Float32":
         generator = torch.Generator().manual_seed(0)
@@ -180,8 +180,8 @@ def test_the_head_computes_in_fp32_and_starts_from_the_seed(preloaded, folder):
 
 
 def examined(folder: str, multi_label: bool, micro_batch_size: int) -> Any:
-    from finetune_trainer.classifier import examine
     from finetune_trainer.gang import form_gang
+    from finetune_trainer.objectives.classification import examine
 
     model, labels = load(folder, multi_label=multi_label)
     documents: Any = Labelled([(0, 2), (), (1,)] if multi_label else [(0,), (2,), (1,)])

@@ -1,0 +1,137 @@
+"""Learning tokens from those before them: the loss of a model that writes, and what it answers to test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from finetune_api.spec import Spec
+from finetune_trainer.architectures import causal_language_model
+from finetune_trainer.evaluate import evaluated_rows, first_of_rows, inference, shared_out
+from finetune_trainer.gang import Gang
+from finetune_trainer.generation import answers
+from finetune_trainer.history import History, Sample, Score
+from finetune_trainer.model import Head, PackedModel
+from finetune_trainer.prepared import Documents, PreparedData
+from finetune_trainer.tokenizers import ChatTokenizer
+from finetune_trainer.tokens import Tokens, tokens_of
+
+LOGITS_AT_ONCE = 1024
+"""Labelled tokens projected onto the vocabulary at once: 0.5 GB of fp32 logits for the largest Mistral vocabulary."""
+
+
+class CausalLanguageModel(PackedModel):
+    """Learns tokens from those before them."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Sum of the negative log-likelihoods of the labelled tokens: fp32 scalar, in nats."""
+        parts = list(self._parts(tokens))
+        if len(parts) == 1:
+            return self._negative_log_likelihood(*parts[0])
+        # Recomputing the head costs less than keeping every chunk's logits for the backward pass.
+        return torch.stack(
+            [checkpoint(self._negative_log_likelihood, *part, use_reentrant=False) for part in parts]
+        ).sum()
+
+    def told(self, tokens: Tokens) -> Tensor:
+        """fp64[2]: that sum, and how many labelled tokens are the likeliest of all."""
+        total = torch.zeros(2, dtype=torch.float64, device=tokens.ids.device)
+        for hidden, targets in self._parts(tokens):
+            logits = self.mistral.lm_head(hidden).float()
+            losses = functional.cross_entropy(logits, targets, reduction="none")
+            total += torch.stack([losses.double().sum(), (logits.argmax(dim=1) == targets).double().sum()])
+        return total
+
+    def _parts(self, tokens: Tokens) -> Iterator[tuple[Tensor, Tensor]]:
+        labelled = self.hidden(tokens).index_select(0, tokens.predictors)
+        return zip(torch.split(labelled, LOGITS_AT_ONCE), torch.split(tokens.targets, LOGITS_AT_ONCE), strict=True)
+
+    def _negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(self.mistral.lm_head(hidden).float(), targets, reduction="sum")
+
+
+HEAD: Final = Head(architecture=causal_language_model, peft_task="CAUSAL_LM", module=CausalLanguageModel)
+
+
+@dataclass(frozen=True)
+class Language:
+    """Of Instruction and Completion."""
+
+    spec: Spec
+    tokenizer: ChatTokenizer
+    head: Head = HEAD
+
+    @classmethod
+    def of(cls, spec: Spec, _data: PreparedData, tokenizer: ChatTokenizer) -> Self:
+        return cls(spec, tokenizer)
+
+    def examination(
+        self, model: CausalLanguageModel, gang: Gang, *, micro_batch_size: int, beat: Callable[[], None]
+    ) -> LanguageExamination:
+        return LanguageExamination(self.spec, gang, model, self.tokenizer, beat, micro_batch_size)
+
+
+@dataclass(frozen=True)
+class LanguageExamination:
+    """Of a model that writes."""
+
+    spec: Spec
+    gang: Gang
+    model: CausalLanguageModel
+    tokenizer: ChatTokenizer
+    beat: Callable[[], None]
+    micro_batch_size: int
+
+    def score(self, documents: Documents, *, max_rows: int) -> Score | None:
+        """Each trained token of a split's first rows counted once, whatever the ranks; None when it is empty."""
+        rows = evaluated_rows(documents, sequence_length=self.spec.training.sequence_length, max_rows=max_rows)
+        if not rows:
+            return None
+        total, labelled = torch.zeros(2, dtype=torch.float64, device=self.gang.device), 0
+        with inference(self.model):
+            for micro_batch in shared_out(rows, self.gang, self.micro_batch_size):
+                tokens = tokens_of(documents, micro_batch, self.gang.device)
+                total += self.model.told(tokens)
+                labelled += len(tokens.targets)
+                self.beat()
+        loss, right, count = self.gang.sum([*total.tolist(), labelled])
+        return Score(loss=loss / count, accuracy=right / count)
+
+    def measure_base(self, history: History, test: Documents) -> History:
+        """With what the model makes of the test split before it is trained."""
+        evaluation = self.spec.evaluation
+        chosen = first_of_rows(test, evaluation.generate_rows)
+        texts = [test.texts(index) for index in chosen]
+        samples = tuple(
+            Sample(prompt=text.prompt, expected=text.answer, before=answer)
+            for text, answer in zip(texts, self._answers(test, chosen), strict=True)
+        )
+        score = self.score(test, max_rows=evaluation.max_rows)
+        return history.model_copy(update={"test_rows": evaluation.max_rows, "base_test": score, "samples": samples})
+
+    def measure_trained(self, history: History, test: Documents) -> History:
+        """With what it makes of the very rows that `measure_base` chose, whatever the spec asks for by now."""
+        samples = history.samples or ()
+        after = self._answers(test, first_of_rows(test, len(samples)))
+        answered = tuple(
+            sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, after, strict=True)
+        )
+        score = self.score(test, max_rows=history.test_rows)
+        return history.model_copy(update={"test": score, "samples": answered})
+
+    def _answers(self, documents: Documents, chosen: list[int]) -> list[str]:
+        ids = answers(
+            self.model,
+            self.gang,
+            [documents.prompt(index) for index in chosen],
+            max_new_tokens=self.spec.evaluation.max_new_tokens,
+            eos_id=self.tokenizer.eos_id,
+            beat=self.beat,
+        )
+        return [self.tokenizer.decode(answer) for answer in ids]
