@@ -129,7 +129,7 @@ class TinyRun(LocalRun):
         for pid in self.processes():
             process = Path("/proc", str(pid))
             environ = (process / "environ").read_bytes().split(b"\0")
-            if f"RANK={number}".encode() in environ and b"finetune_trainer.train" in (process / "cmdline").read_bytes():
+            if f"RANK={number}".encode() in environ and b"finetune_trainer.rank" in (process / "cmdline").read_bytes():
                 return pid
         raise AssertionError(f"rank {number} does not run")
 

@@ -13,7 +13,7 @@ from real.release import Release
 _KILL_RANK = r"""
 import os, pathlib, signal
 for each in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    if b"-m\0finetune_trainer.train\0" in each.read_bytes():
+    if b"-m\0finetune_trainer.rank\0" in each.read_bytes():
         os.kill(int(each.parent.name), signal.SIGKILL)
 """
 """A container's first process takes no SIGKILL from inside."""

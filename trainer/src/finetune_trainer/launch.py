@@ -49,12 +49,12 @@ class RankProcess(Protocol):
 
 
 StartRank = Callable[[Mapping[str, str]], RankProcess]
-"""Start `train` with this environment."""
+"""Start a rank with this environment."""
 
 
 def start_rank(environ: Mapping[str, str]) -> RankProcess:
     """A process of its own, in the pod's process group."""
-    return subprocess.Popen([sys.executable, "-m", "finetune_trainer.train"], env=dict(environ))
+    return subprocess.Popen([sys.executable, "-m", "finetune_trainer.rank"], env=dict(environ))
 
 
 @dataclass

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import math
-import os
 import signal
-import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -22,7 +19,7 @@ from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import ActivationCheckpointing, LoRA, Spec
-from finetune_trainer import log_lines, materials, tokenizers
+from finetune_trainer import materials, tokenizers
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
@@ -273,14 +270,3 @@ def _explained(error: Exception) -> Exception:
     if is_lost_peer(error):
         return StageFailed(ExitCode.RETRY, REASON_LOST_PEER, "another rank of the gang is gone")
     return error
-
-
-if __name__ == "__main__":
-    log_lines.install(rank=int(os.environ["RANK"]))
-    # Notes of libraries to one another (PEFT asks transformers by an old name).
-    warnings.simplefilter("ignore", FutureWarning)
-    exit_code = main(os.environ)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that wait for a lost peer or a dead store would keep the interpreter from ending.
-    os._exit(exit_code)
