@@ -1,0 +1,51 @@
+"""The event file, read back record by record: length, its checksum, an Event, its checksum."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tensorboardX.proto.event_pb2 import Event
+
+from finetune_trainer.history import History, Point, Validation
+from finetune_trainer.publish.tensorboard import EVENTS, write_events
+from finetune_trainer.telemetry import Reading, Telemetry
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def events(path: Path) -> list[Event]:
+    content, found = path.read_bytes(), []
+    while content:
+        (size,) = struct.unpack("<Q", content[:8])
+        found.append(Event.FromString(content[12 : 12 + size]))
+        content = content[16 + size :]
+    return found
+
+
+def test_curves_are_read_back_and_the_file_names_no_machine(tmp_path):
+    points = tuple(Point(step=step, loss=4.0 / step, learning_rate=0.5, gradient_norm=2.0) for step in (1, 2))
+    history = History(
+        latest=points[-1], points=points, validations=(Validation(step=2, loss=3.0),), base_test_loss=4.0, test_loss=2.0
+    )
+    reading = Reading(step=1, time=NOON, tokens_per_second=100.0, memory_bytes=3 * 2**29)
+    write_events(tmp_path, history, Telemetry(readings=(reading,)))
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [EVENTS]
+    _, *written = events(tmp_path / EVENTS)
+    assert {(event.step, value.tag, value.simple_value) for event in written for value in event.summary.value} == {
+        (1, "train/loss", 4.0),
+        (1, "train/learning_rate", 0.5),
+        (1, "train/gradient_norm", 2.0),
+        (1, "machine/tokens_per_second", 100.0),
+        (1, "machine/memory_gib", 1.5),
+        (2, "train/loss", 2.0),
+        (2, "train/learning_rate", 0.5),
+        (2, "train/gradient_norm", 2.0),
+        (2, "validation/loss", 3.0),
+        (2, "final/base_test_loss", 4.0),
+        (2, "final/test_loss", 2.0),
+        (2, "final/validation_loss", 3.0),
+        (2, "final/train_loss", 2.0),
+    }
+    assert {event.wall_time for event in written} == {NOON.timestamp()}

@@ -1,0 +1,113 @@
+"""README.md of a published model: what it is, how well it does, how to load it, and where it comes from. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Final
+
+from finetune_api.result import Metrics, Prepared
+from finetune_api.snapshot import Snapshot
+from finetune_api.spec import TaskType
+from finetune_trainer.history import History
+
+LIBRARIES: Final = ("deepspeed", "finetune-trainer", "peft", "torch", "transformers")
+
+_ROWS: Final = (
+    ("Loss on the test split", "base_test_loss", "test_loss"),
+    ("Accuracy on the test split", "base_test_accuracy", "test_accuracy"),
+    ("F1 on the test split, the mean over labels", None, "test_macro_f1"),
+    ("Loss on the validation split", None, "validation_loss"),
+)
+
+
+def model_card(snapshot: Snapshot, prepared: Prepared, history: History) -> str:
+    """Markdown under the front matter that hubs read."""
+    spec = snapshot.spec
+    is_adapter = spec.method.adapter is not None
+    parts = (
+        _front_matter(snapshot, is_adapter=is_adapter),
+        f"# {snapshot.name}\n",
+        (
+            f"Fine-tuned from `{spec.model.uri}`: {spec.task.type}, {spec.method.type}, "
+            f"{history.last.step:,} optimizer steps of {prepared.resolved.global_batch_size:,} packed rows.\n"
+        ),
+        "## How well it does\n",
+        _table(("", "Before", "After"), _measurements(history.metrics)),
+        (
+            "Losses are in nats per trained token, of Classification per row. `reports/report.html` beside this folder "
+            "has the curves, and answers before and after.\n"
+        ),
+        "## How to load it\n",
+        f"```python\n{_loading(spec.task.type, spec.model.uri, is_adapter=is_adapter)}```\n",
+        "## Where it comes from\n",
+        _table(("", ""), _provenance(snapshot, prepared)),
+        "## How it was made\n",
+        f"```json\n{json.dumps(spec.to_json(), indent=2, ensure_ascii=False)}\n```\n",
+    )
+    return "\n".join(parts)
+
+
+def _front_matter(snapshot: Snapshot, *, is_adapter: bool) -> str:
+    labels = snapshot.spec.task.type is TaskType.CLASSIFICATION
+    lines = (
+        "---",
+        # JSON strings are YAML strings, whatever the uri holds.
+        f"base_model: {json.dumps(snapshot.spec.model.uri)}",
+        f"library_name: {'peft' if is_adapter else 'transformers'}",
+        f"pipeline_tag: {'text-classification' if labels else 'text-generation'}",
+        "tags: [mistral, fine-tuned]",
+        "---",
+        "",
+    )
+    return "\n".join(lines)
+
+
+def _measurements(metrics: Metrics) -> list[tuple[str, str, str]]:
+    found = [
+        (name, _number(metrics, before), _number(metrics, after))
+        for name, before, after in _ROWS
+        if getattr(metrics, after) is not None
+    ]
+    return found or [("not measured", "", "")]
+
+
+def _number(metrics: Metrics, name: str | None) -> str:
+    value = None if name is None else getattr(metrics, name)
+    return "" if value is None else f"{value:.4g}"
+
+
+def _loading(task: TaskType, base_uri: str, *, is_adapter: bool) -> str:
+    labels = task is TaskType.CLASSIFICATION
+    architecture = "AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM"
+    base = json.dumps(f"{base_uri}, downloaded")
+    if not is_adapter:
+        return (
+            f"from transformers import AutoTokenizer, {architecture}\n\n"
+            'tokenizer = AutoTokenizer.from_pretrained("this folder")\n'
+            f'model = {architecture}.from_pretrained("this folder")\n'
+        )
+    config = ', config=AutoConfig.from_pretrained("this folder")' if labels else ""
+    return (
+        "from peft import PeftModel\n"
+        f"from transformers import {'AutoConfig, ' if labels else ''}AutoTokenizer, {architecture}\n\n"
+        'tokenizer = AutoTokenizer.from_pretrained("this folder")\n'
+        f"base = {architecture}.from_pretrained({base}{config})\n"
+        'model = PeftModel.from_pretrained(base, "this folder")\n'
+    )
+
+
+def _provenance(snapshot: Snapshot, prepared: Prepared) -> list[tuple[str, str]]:
+    return [
+        ("Run", f"`{prepared.run}`"),
+        ("Base model", f"`{prepared.model_digest}`"),
+        ("Prepared data", f"`{prepared.data_digest}`, {prepared.data.splits.train:,} rows to train on"),
+        ("FineTuneJob", f"`{snapshot.namespace}/{snapshot.name}`, uid `{snapshot.uid}`"),
+        *((library, version(library)) for library in LIBRARIES),
+    ]
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,54 @@
+"""How fast a run went, what it held and when it was started: beside its History, for in this equal runs differ."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Self
+
+from finetune_api.model import Model
+
+MAX_READINGS = 500
+"""Beyond it every other reading is let go: it is part of every checkpoint's manifest."""
+
+
+class Start(Model):
+    """One start of the gang."""
+
+    attempt: int
+    epoch: int
+    """Fencing epoch: raised by each start, those of one attempt among them."""
+    step: int
+    """Optimizer steps that were done."""
+    world_size: int
+    time: datetime
+
+
+class Reading(Model):
+    """After an optimizer step."""
+
+    step: int
+    time: datetime
+    tokens_per_second: float
+    memory_bytes: int
+    """Most that rank 0 has held."""
+
+
+class Telemetry(Model):
+    """Grows by `with_…`. What was read after a checkpoint is lost with the attempt, as its steps are."""
+
+    starts: tuple[Start, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    every: int = 1
+    """Steps between two readings."""
+
+    def with_start(self, start: Start) -> Self:
+        return self.model_copy(update={"starts": (*self.starts, start)})
+
+    def with_reading(self, reading: Reading) -> Self:
+        if reading.step % self.every:
+            return self
+        readings, every = (*self.readings, reading), self.every
+        if len(readings) > MAX_READINGS:
+            every *= 2
+            readings = tuple(kept for kept in readings if kept.step % every == 0)
+        return self.model_copy(update={"readings": readings, "every": every})
