@@ -7,8 +7,8 @@ from outline import Outline
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TELEMETRY = Telemetry(
     starts=(
-        Start(attempt=1, epoch=1, step=0, world_size=16, time=BEGAN),
-        Start(attempt=2, epoch=2, step=1200, world_size=8, time=BEGAN + timedelta(hours=2)),
+        Start(attempt=1, step=0, world_size=16, time=BEGAN),
+        Start(attempt=2, step=1200, world_size=8, time=BEGAN + timedelta(hours=2)),
     ),
     readings=tuple(
         Reading(step=step, time=BEGAN + timedelta(seconds=step), tokens_per_second=1e4, memory_bytes=70 * 2**30)

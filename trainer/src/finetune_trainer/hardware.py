@@ -1,6 +1,8 @@
-"""Whether this node's GPUs are there and can compute what is asked of them."""
+"""This node's GPUs: whether they are there and can compute what is asked of them, and how much memory was held."""
 
 from __future__ import annotations
+
+import resource
 
 import torch
 
@@ -25,3 +27,10 @@ def check_hardware(wanted: int, precision: Precision) -> None:
             f"{torch.cuda.get_device_name()} has no bfloat16: ask for Float32, or for another GPU by nodeSelector",
             field="spec.training.precision",
         )
+
+
+def most_memory() -> int:
+    """Bytes that this process has held at most: on its GPU, or without one of the machine's memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

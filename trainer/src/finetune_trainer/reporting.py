@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from finetune_trainer.history import History
 from finetune_trainer.pace import Pace
 from finetune_trainer.packing import Batch
 from finetune_trainer.progress import ProgressFile
+from finetune_trainer.telemetry import Reading, Start, Telemetry
 
 _BEAT_SECONDS = 5.0
 
@@ -21,13 +22,22 @@ class Reporter:
     """Keeps the Progress of one attempt and hands it on with every change."""
 
     def __init__(
-        self, file: ProgressFile, attempt: int, *, clock: Callable[[], float], now: Callable[[], datetime]
+        self,
+        file: ProgressFile,
+        attempt: int,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        memory: Callable[[], int],
     ) -> None:
+        """`memory` is the most that this rank has held so far, in bytes."""
         self.progress = Progress(stage=Stage.TRAIN, attempt=attempt, activity=Activity.STARTING)
         self.beat = file.beat
         self._file = file
         self._clock = clock
         self._now = now
+        self._memory = memory
+        self.telemetry = Telemetry()
         self._listeners: list[Callable[[Progress], None]] = []
         self._pace = Pace(clock())
         file.say(self.progress)
@@ -45,14 +55,30 @@ class Reporter:
         for listener in self._listeners:
             listener(self.progress)
 
+    def gang_started(self, before: Telemetry, *, step: int, world_size: int) -> None:
+        """The gang stands, `step` optimizer steps are done; `before` is what its checkpoint knows of earlier starts."""
+        start = Start(attempt=self.progress.attempt, step=step, world_size=world_size, time=self._now())
+        self.telemetry = before.with_start(start)
+
     def training_begins(self, *, step: int, total_steps: int) -> None:
         self._pace = Pace(self._clock())
         self.say(Activity.TRAINING, step=step, total_steps=total_steps)
 
-    def step_ended(self, batch: Batch, history: History, *, num_tokens: int, checkpoint_step: int | None) -> None:
-        """`num_tokens` of the global batch, dummies excluded."""
+    def step_ended(
+        self,
+        batch: Batch,
+        history: History,
+        *,
+        num_tokens: int,
+        forward_seconds: Sequence[float],
+        checkpoint_step: int | None,
+    ) -> None:
+        """`num_tokens` of the global batch, dummies excluded; `forward_seconds` of the step, by rank."""
         self._pace.step_ended(self._clock(), num_tokens)
-        point = history.last
+        point, memory, speed = history.last, self._memory(), self._pace.tokens_per_second
+        self.telemetry = self.telemetry.with_reading(
+            Reading(step=point.step, time=self._now(), tokens_per_second=speed or 0.0, memory_bytes=memory)
+        )
         self.say(
             Activity.TRAINING,
             step=point.step,
@@ -61,7 +87,9 @@ class Reporter:
             validation_loss=history.validation_loss,
             learning_rate=point.learning_rate,
             gradient_norm=point.gradient_norm,
-            tokens_per_second=self._pace.tokens_per_second,
+            tokens_per_second=speed,
+            memory_bytes=memory,
+            slowest_rank=forward_seconds.index(max(forward_seconds)),
             seconds_left=self._pace.seconds_left((self.progress.total_steps or point.step) - point.step),
             checkpoint_step=checkpoint_step,
         )

@@ -15,8 +15,6 @@ class Start(Model):
     """One start of the gang."""
 
     attempt: int
-    epoch: int
-    """Fencing epoch: raised by each start, those of one attempt among them."""
     step: int
     """Optimizer steps that were done."""
     world_size: int

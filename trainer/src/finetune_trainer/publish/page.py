@@ -13,15 +13,20 @@ from finetune_trainer.history import History, Sample
 from finetune_trainer.pages.chart import Curve, chart, smoothed
 from finetune_trainer.pages.document import amount, document, name_table
 from finetune_trainer.publish.labels import label_section
+from finetune_trainer.publish.timeline import timeline_section
+from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.verified import ListedFile
 
 
-def report_page(snapshot: Snapshot, prepared: Prepared, history: History, files: Sequence[ListedFile]) -> str:
+def report_page(
+    snapshot: Snapshot, prepared: Prepared, history: History, telemetry: Telemetry, files: Sequence[ListedFile]
+) -> str:
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
     parts = (
         _figures(prepared, history),
         label_section(history.base_labels, history.labels),
         _curves(history),
+        timeline_section(telemetry),
         _samples(history.samples or ()),
         _data(prepared.data, snapshot),
         _configuration(snapshot, prepared),
