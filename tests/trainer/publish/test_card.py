@@ -10,13 +10,18 @@ import yaml
 
 from finetune_api.contract import Stage
 from finetune_api.snapshot import Snapshot
-from finetune_trainer.history import History, Point
+from finetune_trainer.history import History, Point, Score
 from finetune_trainer.publish.card import LIBRARIES, model_card
 from jobs import make_job
 from results import PREPARED
 
 POINT = Point(step=300, loss=2.9, learning_rate=1e-4, gradient_norm=1.0)
-HISTORY = History(latest=POINT, points=(POINT,), base_test_loss=4.0, test_loss=3.0)
+HISTORY = History(
+    latest=POINT,
+    points=(POINT,),
+    base_test=Score(loss=4.0, accuracy=0.25),
+    test=Score(loss=3.0, accuracy=0.5, figures={"chrF": 61.5}),
+)
 
 
 def card(**spec) -> str:
@@ -37,7 +42,7 @@ def test_an_adapter_names_its_base_model_and_how_well_it_does():
         "pipeline_tag": "text-generation",
         "tags": ["mistral", "fine-tuned"],
     }
-    assert "| Loss on the test split | 4 | 3 |" in text
+    assert "| loss | 4 | 3 |\n| accuracy | 0.25 | 0.5 |\n| chrF |  | 61.5 |\n" in text
     assert "F1" not in text
     assert "PeftModel.from_pretrained" in text
     for what in (PREPARED.run, PREPARED.model_digest, PREPARED.data_digest, "uid-1", *LIBRARIES):

@@ -32,6 +32,7 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
     from finetune_trainer.model import DTYPES, Adapter, load_model
     from finetune_trainer.objectives import language
     from finetune_trainer.publish.model import publish
+    from finetune_trainer.telemetry import Telemetry
 
     modules = ("q_proj", "v_proj", "down_proj")
     own = load_model(
@@ -71,6 +72,7 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
         snapshot=snapshot,
         prepared=prepared,
         history=history,
+        telemetry=Telemetry(),
         base_folder=Path(base),
         scratch=Path(folder) / "scratch",
     )

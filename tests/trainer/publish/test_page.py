@@ -13,6 +13,7 @@ from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History, Point, Sample, Score, Validation
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures, prior
 from finetune_trainer.publish.page import report_page
+from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.verified import ListedFile
 from jobs import make_job
 from outline import Outline
@@ -65,7 +66,7 @@ FILES = (ListedFile(path="model/adapter_model.safetensors", size=123456, sha256=
 
 
 def page_of(history: History, name: str = "job") -> str:
-    return report_page(snapshot_of(name), PREPARED, history, FILES)
+    return report_page(snapshot_of(name), PREPARED, history, Telemetry(), FILES)
 
 
 def test_the_figures_of_data_training_and_outcome_are_on_the_page() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from finetune_trainer.history import History, Point, Validation
+from finetune_trainer.history import History, Point, Score, Validation
 from finetune_trainer.publish.tensorboard import EVENTS, write_events
 from finetune_trainer.telemetry import Reading, Telemetry
 
@@ -27,7 +27,11 @@ def events(path: Path) -> list[Event]:
 def test_curves_are_read_back_and_the_file_names_no_machine(tmp_path):
     points = tuple(Point(step=step, loss=4.0 / step, learning_rate=0.5, gradient_norm=2.0) for step in (1, 2))
     history = History(
-        latest=points[-1], points=points, validations=(Validation(step=2, loss=3.0),), base_test_loss=4.0, test_loss=2.0
+        latest=points[-1],
+        points=points,
+        validations=(Validation(step=2, loss=3.0, accuracy=0.25),),
+        base_test=Score(loss=4.0, accuracy=0.5),
+        test=Score(loss=2.0, accuracy=0.75),
     )
     reading = Reading(step=1, time=NOON, tokens_per_second=100.0, memory_bytes=3 * 2**29)
     write_events(tmp_path, history, Telemetry(readings=(reading,)))
@@ -43,8 +47,11 @@ def test_curves_are_read_back_and_the_file_names_no_machine(tmp_path):
         (2, "train/learning_rate", 0.5),
         (2, "train/gradient_norm", 2.0),
         (2, "validation/loss", 3.0),
+        (2, "validation/accuracy", 0.25),
         (2, "final/base_test_loss", 4.0),
         (2, "final/test_loss", 2.0),
+        (2, "final/base_test_accuracy", 0.5),
+        (2, "final/test_accuracy", 0.75),
         (2, "final/validation_loss", 3.0),
         (2, "final/train_loss", 2.0),
     }

@@ -26,7 +26,7 @@ from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.engine import Division, make_engine
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
-from finetune_trainer.hardware import check_hardware
+from finetune_trainer.hardware import check_hardware, most_memory
 from finetune_trainer.history import History
 from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.log_lines import ProgressLines
@@ -44,6 +44,7 @@ from finetune_trainer.ranks import rank_folder
 from finetune_trainer.reporting import Reporter
 from finetune_trainer.stopping import StopSignal, leave_if_stopping
 from finetune_trainer.storage import Storage, open_storage
+from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.tracking import open_tracking
 
 
@@ -62,6 +63,7 @@ def carry_out(pod: Pod, progress: ProgressFile, words: Path, *, environ: Mapping
         snapshot.attempt,
         clock=time.monotonic,
         now=lambda: datetime.now(UTC),  # noqa: TID251 the process's edge
+        memory=most_memory,
     )
     stop = StopSignal()
     # The launcher asks a rank that hangs where it is.
@@ -115,6 +117,7 @@ def run_rank(
         with reporter.alive():
             loaded = checkpointer.load()
         done, history = (loaded[0], History.parse(loaded[1])) if loaded else (0, History())
+        reporter.gang_started(Telemetry(), step=done, world_size=gang.world_size)
 
         total_steps = prepared.resolved.total_steps
         reporter.say(
@@ -161,6 +164,7 @@ def run_rank(
                     snapshot=snapshot,
                     prepared=prepared,
                     history=history,
+                    telemetry=reporter.telemetry,
                     base_folder=here.model,
                     scratch=pod.scratch / "publish",
                 )
@@ -252,7 +256,7 @@ def _surroundings(
         beat=reporter.beat,
         waiting=reporter.alive,
         report=lambda batch, num_tokens, history: reporter.step_ended(
-            batch, history, num_tokens=num_tokens, checkpoint_step=checkpointer.committed_step
+            batch, history, num_tokens=num_tokens, forward_seconds=(0.0,), checkpoint_step=checkpointer.committed_step
         ),
     )
 

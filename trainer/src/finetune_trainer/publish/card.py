@@ -7,19 +7,13 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Final
 
-from finetune_api.result import Metrics, Prepared
+from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import TaskType
-from finetune_trainer.history import History
+from finetune_trainer.history import History, Score
 
+CARD: Final = "model/README.md"
 LIBRARIES: Final = ("deepspeed", "finetune-trainer", "peft", "torch", "transformers")
-
-_ROWS: Final = (
-    ("Loss on the test split", "base_test_loss", "test_loss"),
-    ("Accuracy on the test split", "base_test_accuracy", "test_accuracy"),
-    ("F1 on the test split, the mean over labels", None, "test_macro_f1"),
-    ("Loss on the validation split", None, "validation_loss"),
-)
 
 
 def model_card(snapshot: Snapshot, prepared: Prepared, history: History) -> str:
@@ -34,10 +28,10 @@ def model_card(snapshot: Snapshot, prepared: Prepared, history: History) -> str:
             f"{history.last.step:,} optimizer steps of {prepared.resolved.global_batch_size:,} packed rows.\n"
         ),
         "## How well it does\n",
-        _table(("", "Before", "After"), _measurements(history.metrics)),
+        _table(("", "Before", "After"), _measurements(history)),
         (
-            "Losses are in nats per trained token, of Classification per row. `reports/report.html` beside this folder "
-            "has the curves, and answers before and after.\n"
+            "Of the test split; a loss is in nats per trained token, or per row where a row is what is learnt. "
+            "`reports/report.html` beside this folder has the curves, and answers before and after.\n"
         ),
         "## How to load it\n",
         f"```python\n{_loading(spec.task.type, spec.model.uri, is_adapter=is_adapter)}```\n",
@@ -64,18 +58,16 @@ def _front_matter(snapshot: Snapshot, *, is_adapter: bool) -> str:
     return "\n".join(lines)
 
 
-def _measurements(metrics: Metrics) -> list[tuple[str, str, str]]:
-    found = [
-        (name, _number(metrics, before), _number(metrics, after))
-        for name, before, after in _ROWS
-        if getattr(metrics, after) is not None
-    ]
-    return found or [("not measured", "", "")]
+def _measurements(history: History) -> list[tuple[str, str, str]]:
+    before, after = (_named(score) for score in (history.base_test, history.test))
+    return [(name, before.get(name, ""), value) for name, value in after.items()] or [("not measured", "", "")]
 
 
-def _number(metrics: Metrics, name: str | None) -> str:
-    value = None if name is None else getattr(metrics, name)
-    return "" if value is None else f"{value:.4g}"
+def _named(score: Score | None) -> dict[str, str]:
+    if score is None:
+        return {}
+    found = {"loss": score.loss, "accuracy": score.accuracy, "F1, the mean over labels": score.macro_f1}
+    return {name: f"{value:.4g}" for name, value in {**found, **score.figures}.items() if value is not None}
 
 
 def _loading(task: TaskType, base_uri: str, *, is_adapter: bool) -> str:

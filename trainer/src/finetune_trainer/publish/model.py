@@ -17,15 +17,13 @@ from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.commit import Run
 from finetune_trainer.history import History
 from finetune_trainer.publish.manifest import (
-    METRICS,
-    REPORT,
-    SAMPLES,
     Manifest,
     commit,
     publication_folder,
 )
-from finetune_trainer.publish.page import report_page
+from finetune_trainer.publish.reports import write_reports
 from finetune_trainer.storage import Storage
+from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.tokenizers import FILE_NAMES
 from finetune_trainer.verified import files_under
 
@@ -38,6 +36,7 @@ def publish(
     snapshot: Snapshot,
     prepared: Prepared,
     history: History,
+    telemetry: Telemetry,
     base_folder: Path,
     scratch: Path,
 ) -> Published:
@@ -53,7 +52,7 @@ def publish(
     try:
         write_adapter(model, scratch / "model", base_model_uri=snapshot.spec.model.uri)
         _copy_tokenizer(base_folder, scratch / "model")
-        _write_reports(scratch, snapshot, prepared, history)
+        write_reports(scratch, snapshot, prepared, history, telemetry)
         manifest = Manifest(
             run=prepared.run,
             step=history.last.step,
@@ -105,31 +104,3 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
     for pattern in FILE_NAMES:
         for path in sorted(source.glob(pattern)):
             shutil.copyfile(path, target / path.name)
-
-
-def _write_reports(folder: Path, snapshot: Snapshot, prepared: Prepared, history: History) -> None:
-    model_files = files_under(folder)
-    (folder / "reports").mkdir()
-    samples = [sample.to_json() for sample in history.samples or ()]
-    (folder / SAMPLES).write_text(json.dumps(samples, indent=2, ensure_ascii=False), "utf-8")
-    (folder / METRICS).write_text(
-        json.dumps(
-            {
-                "metrics": history.metrics.to_json(),
-                "steps": [point.to_json() for point in history.points],
-                "validations": [validation.to_json() for validation in history.validations],
-                **{
-                    name: found.to_json()
-                    for name, found in (
-                        ("baseTest", history.base_test),
-                        ("test", history.test),
-                        ("labels", history.labels),
-                    )
-                    if found is not None
-                },
-            },
-            indent=2,
-        ),
-        "utf-8",
-    )
-    (folder / REPORT).write_text(report_page(snapshot, prepared, history, model_files), "utf-8")

@@ -39,6 +39,7 @@ def _points(history: History, telemetry: Telemetry) -> Iterator[tuple[int, str, 
         yield point.step, "train/gradient_norm", point.gradient_norm
     for validation in history.validations:
         yield validation.step, "validation/loss", validation.loss
+        yield validation.step, "validation/accuracy", validation.accuracy
     for reading in telemetry.readings:
         yield reading.step, "machine/tokens_per_second", reading.tokens_per_second
         yield reading.step, "machine/memory_gib", reading.memory_bytes / 2**30
