@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, StoredObject, checksums
+from finetune_trainer.storage import (
+    Arrived,
+    NotFound,
+    PreconditionFailed,
+    Storage,
+    StoredObject,
+    checksums,
+    unheard,
+)
 
 T = TypeVar("T")
 
@@ -53,10 +61,11 @@ class MemoryStorage:
     def upload(self, path: Path, uri: str) -> StoredObject:
         return self.write(uri, path.read_bytes())
 
-    def download(self, uri: str, path: Path) -> StoredObject:
+    def download(self, uri: str, path: Path, *, arrived: Arrived = unheard) -> StoredObject:
         content, etag = self.read(uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        arrived(len(content))
         return StoredObject(uri=uri, size=len(content), etag=etag)
 
     def checksum(self, uri: str) -> int:
@@ -100,8 +109,8 @@ class WatchedStorage:
     def upload(self, path: Path, uri: str) -> StoredObject:
         return self._change(lambda: self.inner.upload(path, uri))
 
-    def download(self, uri: str, path: Path) -> StoredObject:
-        return self.inner.download(uri, path)
+    def download(self, uri: str, path: Path, *, arrived: Arrived = unheard) -> StoredObject:
+        return self.inner.download(uri, path, arrived=arrived)
 
     def checksum(self, uri: str) -> int:
         return self.inner.checksum(uri)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ from finetune_api.result import Prepared
 from finetune_trainer import materials
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare import prepare
-from finetune_trainer.storage import Storage, StoredObject, open_storage
+from finetune_trainer.storage import AccessDenied, Storage, StoredObject, open_storage
 from memory_storage import MemoryStorage
 
 MODEL = "s3://models/m"
@@ -35,7 +38,7 @@ def in_memory(home: Path, found: Prepared, storage: MemoryStorage | None = None)
 
 
 def fetch(uri: str, found: Prepared, storage: Storage, scratch: Path) -> materials.Materials:
-    materials.fetch(uri, found, storage=storage, scratch=scratch)
+    materials.fetch(uri, found, storage=storage, scratch=scratch, report=lambda done, total: None)
     return materials.places(scratch)
 
 
@@ -61,8 +64,8 @@ def test_weights_that_were_damaged_on_their_way_are_brought_again(tmp_path: Path
     class DamagedOnce(MemoryStorage):
         damaged = False
 
-        def download(self, uri: str, path: Path) -> StoredObject:
-            stored = super().download(uri, path)
+        def download(self, uri: str, path: Path, **told: Any) -> StoredObject:
+            stored = super().download(uri, path, **told)
             if uri.endswith("model.safetensors") and not self.damaged:
                 self.damaged = True
                 path.write_bytes(flipped(path.read_bytes()))
@@ -76,12 +79,56 @@ def test_weights_that_were_damaged_on_their_way_are_brought_again(tmp_path: Path
 
 def test_a_file_that_is_replaced_after_it_was_checked_is_not_trained_on(tmp_path: Path, found: Prepared) -> None:
     class Replaced(MemoryStorage):
-        def download(self, uri: str, path: Path) -> StoredObject:
+        def download(self, uri: str, path: Path, **told: Any) -> StoredObject:
             if uri.endswith("model.safetensors"):
                 self.write(uri, flipped((tmp_path / "model" / "model.safetensors").read_bytes()))
-            return super().download(uri, path)
+            return super().download(uri, path, **told)
 
     storage = in_memory(tmp_path, found, Replaced())
     with pytest.raises(StageFailed, match=r"s3://models/m is no longer the model") as failed:
         fetch(MODEL, found.model_copy(update={"data_uri": "s3://data"}), storage, tmp_path / "scratch")
     assert failed.value.failure.field == "spec.model.uri"
+
+
+def test_files_come_at_the_same_time_and_all_that_has_arrived_is_told(tmp_path: Path, found: Prepared) -> None:
+    class Together(MemoryStorage):
+        def download(self, uri: str, path: Path, **told: Any) -> StoredObject:
+            if uri.startswith(MODEL):
+                both.wait(timeout=30)
+            return super().download(uri, path, **told)
+
+    both = threading.Barrier(2)
+    storage = in_memory(tmp_path, found, Together())
+    told: list[tuple[int, int]] = []
+    expected = found.model_copy(update={"data_uri": "s3://data"})
+    materials.fetch(
+        MODEL, expected, storage=storage, scratch=tmp_path / "scratch", report=lambda *bytes_: told.append(bytes_)
+    )
+    total = sum(path.stat().st_size for path in materials.places(tmp_path / "scratch").model.iterdir())
+    assert [size for _, size in told] == [total] * 4
+    assert sorted(done for done, _ in told) == [done for done, _ in told]
+    assert told[-1] == (total, total)
+
+
+def test_a_file_that_fails_ends_those_that_are_on_their_way(tmp_path: Path, found: Prepared) -> None:
+    class Refuses(MemoryStorage):
+        def download(self, uri: str, path: Path, **told: Any) -> StoredObject:
+            if uri.endswith("tokenizer.json"):
+                coming.wait(timeout=30)
+                raise AccessDenied(f"{uri}: 403")
+            if uri.endswith("model.safetensors"):
+                coming.set()
+                try:
+                    for _ in range(3_000):
+                        told["arrived"](0)
+                        time.sleep(0.01)
+                except Exception:
+                    ended.set()
+                    raise
+            return super().download(uri, path, **told)
+
+    coming, ended = threading.Event(), threading.Event()
+    storage = in_memory(tmp_path, found, Refuses())
+    with pytest.raises(StageFailed, match=r"^spec\.model\.uri: s3://models/m/tokenizer\.json: 403$"):
+        fetch(MODEL, found.model_copy(update={"data_uri": "s3://data"}), storage, tmp_path / "scratch")
+    assert ended.is_set()

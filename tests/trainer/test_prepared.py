@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,8 +169,8 @@ def test_a_byte_damaged_on_the_wire_is_read_again(storage: MemoryStorage, manife
     class Noisy(MemoryStorage):
         downloads = 0
 
-        def download(self, uri: str, path: Path) -> StoredObject:
-            stored = super().download(uri, path)
+        def download(self, uri: str, path: Path, **told: Any) -> StoredObject:
+            stored = super().download(uri, path, **told)
             self.downloads += 1
             if self.downloads % 2:
                 path.write_bytes(b"#" + path.read_bytes()[1:])

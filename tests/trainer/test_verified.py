@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,8 +57,8 @@ def test_damage_on_the_wire_is_read_again(tmp_path: Path) -> None:
     class Flaky(MemoryStorage):
         reads = 0
 
-        def download(self, uri: str, path: Path) -> StoredObject:
-            stored = super().download(uri, path)
+        def download(self, uri: str, path: Path, **told: Any) -> StoredObject:
+            stored = super().download(uri, path, **told)
             self.reads += 1
             if self.reads == 1:
                 path.write_bytes(b"garbled")

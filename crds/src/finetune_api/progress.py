@@ -28,6 +28,10 @@ class Progress(Model):
     activity: Activity
     rows_read: Count | None = None
     """Prepare: rows read so far."""
+    bytes_fetched: Count | None = None
+    """Train: of the base model's files, how much has arrived on the disk of the first node."""
+    bytes_total: Count | None = None
+    """Train: size of the base model's files."""
     step: Count | None = None
     """Train: optimizer steps done, those of earlier attempts included."""
     total_steps: Count | None = None

@@ -49,6 +49,20 @@ def test_plain_lines_come_when_the_activity_changes_and_otherwise_every_ten_seco
     ]
 
 
+def test_a_base_model_on_its_way_is_told_until_it_is_there() -> None:
+    view, lines = plain([START])
+    coming = Progress(
+        stage=Stage.TRAIN,
+        attempt=2,
+        activity=Activity.STARTING,
+        bytes_fetched=3_600_000_000,
+        bytes_total=14_496_000_000,
+    )
+    view.show(training(progress=coming))
+    view.show(training(progress=coming.model_copy(update={"activity": Activity.EVALUATING})))
+    assert lines()[1:] == ["Train: starting, 25% of the base model's 14.5 GB here", "Train: evaluating"]
+
+
 def test_moments_and_notes_are_told_as_they_come() -> None:
     view, lines = plain([START])
     view.moment(Event(type="Warning", reason="Crashed", message="attempt 1 ended"))

@@ -180,6 +180,26 @@ def test_an_object_that_changes_during_a_download_is_never_mixed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_has_arrived_is_told_and_a_download_ends_when_that_raises(
+    s3_server: S3Server, s3_bucket: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    storage = storage_through(s3_server, proxy.endpoint)
+    content = random.Random(4).randbytes(3 * PART + 1)
+    (tmp_path / "up").write_bytes(content)
+    storage.upload(tmp_path / "up", f"s3://{s3_bucket}/a")
+    arrived: list[int] = []
+    storage.download(f"s3://{s3_bucket}/a", tmp_path / "down", arrived=arrived.append)
+    assert sorted(arrived) == [1, PART, PART, PART]
+    (tmp_path / "down").unlink()
+
+    def unwanted(_num_bytes: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        storage.download(f"s3://{s3_bucket}/a", tmp_path / "down", arrived=unwanted)
+    assert [path.name for path in tmp_path.iterdir()] == ["up"]
+
+
 def test_the_content_of_an_object_whose_checksum_the_store_does_not_keep_is_read(
     s3_server: S3Server, s3_bucket: str, proxy: FaultProxy
 ) -> None:

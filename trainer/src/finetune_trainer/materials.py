@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.contract import ExitCode
 from finetune_api.result import Prepared
 from finetune_trainer import prepared
+from finetune_trainer.checkpoint.room import need_room
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.model import resolve
 from finetune_trainer.prepare.model.files import FIELD, find_files
-from finetune_trainer.storage import Storage, open_storage
+from finetune_trainer.storage import Storage, StoredObject, open_storage
 
 log = logging.getLogger(__name__)
+
+_FILES_AT_ONCE = 4
+"""The end of one shard and the start of the next overlap; ranges within each are the storage's."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +39,17 @@ def places(scratch: Path) -> Materials:
     return Materials(model=scratch / "model", data=scratch / "data")
 
 
-def fetch(model_uri: str, expected: Prepared, *, storage: Storage, scratch: Path) -> None:
+def fetch(
+    model_uri: str, expected: Prepared, *, storage: Storage, scratch: Path, report: Callable[[int, int], None]
+) -> None:
     """Bring both here; one process a node does this. Raises StageFailed when they are not what was prepared.
 
-    A model is brought twice before it is said to be another one, for the wire may be at fault.
+    `report` is told how many bytes of the model have arrived, and of how many. A model is brought twice before it is
+    said to be another one, for the wire may be at fault.
     """
     here = places(scratch)
     for _ in range(2):
-        _bring_model(storage, model_uri, here.model)
+        _bring_model(storage, model_uri, here.model, report)
         if _digest(here.model) == expected.model_digest:
             break
     else:
@@ -52,18 +62,55 @@ def fetch(model_uri: str, expected: Prepared, *, storage: Storage, scratch: Path
     prepared.fetch(storage, expected.data_uri, expected.data_digest, here.data)
 
 
-def _bring_model(storage: Storage, uri: str, folder: Path) -> None:
+def _bring_model(storage: Storage, uri: str, folder: Path, report: Callable[[int, int], None]) -> None:
     """No file but those that are checked: whatever else lies beside them, the libraries would read."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = find_files(storage, uri)
-    with blame(FIELD):
+    if uri.startswith("file://"):
         for stored in files.every:
-            path = folder / files.name_of(stored)
-            if stored.uri.startswith("file://"):
-                path.symlink_to(Path(stored.uri.removeprefix("file://")).expanduser())
-            else:
-                storage.download(stored.uri, path)
+            path = Path(stored.uri.removeprefix("file://")).expanduser()
+            (folder / files.name_of(stored)).symlink_to(path)
+        return
+    total = sum(stored.size for stored in files.every)
+    need_room(folder, total)
+    arrivals = _Arrivals(total, report)
+
+    def bring(stored: StoredObject) -> None:
+        storage.download(stored.uri, folder / files.name_of(stored), arrived=arrivals.add)
+
+    with blame(FIELD), ThreadPoolExecutor(_FILES_AT_ONCE, "file") as threads:
+        try:
+            for brought in as_completed([threads.submit(bring, stored) for stored in files.every]):
+                brought.result()
+        except BaseException:
+            arrivals.unwanted = True
+            threads.shutdown(cancel_futures=True)
+            raise
+
+
+class _Unwanted(Exception):
+    """Another file failed, or the process is told to end."""
+
+
+class _Arrivals:
+    """Adds up what threads tell, and reports from one at a time."""
+
+    unwanted = False
+    """Once True, files on their way end with their next part."""
+
+    def __init__(self, total: int, report: Callable[[int, int], None]) -> None:
+        self._total = total
+        self._report = report
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, num_bytes: int) -> None:
+        if self.unwanted:
+            raise _Unwanted
+        with self._lock:
+            self._done += num_bytes
+            self._report(self._done, self._total)
 
 
 def _digest(folder: Path) -> str | None:

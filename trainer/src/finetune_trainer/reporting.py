@@ -16,6 +16,8 @@ from finetune_trainer.progress import ProgressFile
 from finetune_trainer.telemetry import Reading, Start, Telemetry
 
 _BEAT_SECONDS = 5.0
+_FETCHED_SECONDS = 1.0
+"""Between two words about files that arrive, in hundreds of parts a second."""
 
 
 class Reporter:
@@ -40,6 +42,7 @@ class Reporter:
         self.telemetry = Telemetry()
         self._listeners: list[Callable[[Progress], None]] = []
         self._pace = Pace(clock())
+        self._fetched_said = clock() - _FETCHED_SECONDS
         file.say(self.progress)
 
     def tell(self, listener: Callable[[Progress], None]) -> None:
@@ -59,6 +62,13 @@ class Reporter:
         """The gang stands, `step` optimizer steps are done; `before` is what its checkpoint knows of earlier starts."""
         start = Start(attempt=self.progress.attempt, step=step, world_size=world_size, time=self._now())
         self.telemetry = before.with_start(start)
+
+    def fetched(self, done: int, total: int) -> None:
+        """Bytes of the base model that are on this node's disk by now."""
+        now = self._clock()
+        if done == total or now - self._fetched_said >= _FETCHED_SECONDS:
+            self._fetched_said = now
+            self.say(Activity.STARTING, bytes_fetched=done, bytes_total=total)
 
     def training_begins(self, *, step: int, total_steps: int) -> None:
         self._pace = Pace(self._clock())

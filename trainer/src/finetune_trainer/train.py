@@ -104,7 +104,7 @@ def run_rank(
                     leaving.callback(tracking.close)
                     reporter.tell(tracking)
             if gang.local_rank == 0:
-                materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch)
+                materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch, report=reporter.fetched)
             gang.barrier()
         here = materials.places(pod.scratch)
         division = _division(spec, prepared, gang)

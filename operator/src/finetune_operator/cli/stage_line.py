@@ -63,6 +63,9 @@ def readings(progress: Progress, age: float) -> list[str]:
     found = [progress.activity.value.lower()]
     if progress.rows_read is not None:
         found.append(f"{progress.rows_read:,} rows")
+    if progress.bytes_fetched is not None and progress.bytes_total and progress.activity is Activity.STARTING:
+        share = progress.bytes_fetched / progress.bytes_total
+        found.append(f"{share:.0%} of the base model's {progress.bytes_total / 1e9:.1f} GB here")
     if progress.step is not None and progress.total_steps is not None:
         found.append(f"step {progress.step:,} of {progress.total_steps:,}")
     if progress.loss is not None:

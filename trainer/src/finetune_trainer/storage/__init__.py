@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from finetune_trainer.storage.files import FileStorage
 from finetune_trainer.storage.objects import (
     AccessDenied,
+    Arrived,
     KeysRefused,
     NotFound,
     PreconditionFailed,
@@ -18,10 +19,12 @@ from finetune_trainer.storage.objects import (
     StorageError,
     StoredObject,
     StoreUnavailable,
+    unheard,
 )
 
 __all__ = [
     "AccessDenied",
+    "Arrived",
     "KeysRefused",
     "NotFound",
     "PreconditionFailed",
@@ -30,6 +33,7 @@ __all__ = [
     "StoreUnavailable",
     "StoredObject",
     "open_storage",
+    "unheard",
 ]
 
 
@@ -98,8 +102,8 @@ class _Router:
     def upload(self, path: Path, uri: str) -> StoredObject:
         return self._backend(uri).upload(path, uri)
 
-    def download(self, uri: str, path: Path) -> StoredObject:
-        return self._backend(uri).download(uri, path)
+    def download(self, uri: str, path: Path, *, arrived: Arrived = unheard) -> StoredObject:
+        return self._backend(uri).download(uri, path, arrived=arrived)
 
     def checksum(self, uri: str) -> int:
         return self._backend(uri).checksum(uri)

@@ -16,11 +16,13 @@ from typing import BinaryIO
 from finetune_trainer.storage import checksums
 from finetune_trainer.storage.objects import (
     AccessDenied,
+    Arrived,
     NotFound,
     PreconditionFailed,
     StorageError,
     StoredObject,
     StoreUnavailable,
+    unheard,
 )
 
 _SCHEME = "file://"
@@ -82,7 +84,7 @@ class FileStorage:
 
         return self._replace(uri, fill)
 
-    def download(self, uri: str, path: Path) -> StoredObject:
+    def download(self, uri: str, path: Path, *, arrived: Arrived = unheard) -> StoredObject:
         part = path.with_name(path.name + _PART)
         with _answers(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,7 @@ class FileStorage:
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
+        arrived(stored.size)
         return stored
 
     def checksum(self, uri: str) -> int:

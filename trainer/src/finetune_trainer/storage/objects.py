@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -42,6 +42,14 @@ class StoreUnavailable(StorageError):
     """No usable answer within the time budget; the same request may succeed later."""
 
 
+Arrived = Callable[[int], None]
+"""Is told how many more bytes are there."""
+
+
+def unheard(_num_bytes: int, /) -> None:
+    """Where nobody asks."""
+
+
 class ReadableStorage(Protocol):
     """Where objects can be read. Every method may raise AccessDenied or StoreUnavailable.
 
@@ -74,8 +82,11 @@ class Storage(ReadableStorage, Protocol):
     def upload(self, path: Path, uri: str) -> StoredObject:
         """A file of any size, in parts, with checksums that the store verifies."""
 
-    def download(self, uri: str, path: Path) -> StoredObject:
-        """To a file, in parallel ranges; the file appears only when it is whole. Raises NotFound."""
+    def download(self, uri: str, path: Path, *, arrived: Arrived = unheard) -> StoredObject:
+        """To a file, in parallel ranges; the file appears only when it is whole. Raises NotFound.
+
+        `arrived` is told how many more bytes are there, from any thread. Downloads at the same time share what one has.
+        """
 
     def checksum(self, uri: str) -> int:
         """CRC-64/NVME of the content: as the store keeps it, else by reading all of it. Raises NotFound."""
