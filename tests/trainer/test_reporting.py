@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from finetune_api.progress import Activity
@@ -10,11 +11,11 @@ from finetune_trainer.reporting import Reporter
 
 
 def test_files_that_arrive_are_told_once_a_second_and_when_all_are_there(tmp_path: Path) -> None:
-    times = [100.0, 100.0, 100.0, 100.5, 101.0, 101.1, 101.2]
+    now = [100.0]
     file = ProgressFile(tmp_path / "progress.json")
-    reporter = Reporter(file, 1, lambda: times.pop(0))
+    reporter = Reporter(file, 1, clock=lambda: now[0], now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
     told = []
-    for done in (10, 20, 30, 40, 50):
+    for now[0], done in ((100.0, 10), (100.5, 20), (101.0, 30), (101.1, 40), (101.2, 50)):
         reporter.fetched(done, 50)
         heard = file.heard()
         assert heard is not None
