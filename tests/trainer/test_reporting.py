@@ -13,7 +13,7 @@ from finetune_trainer.reporting import Reporter
 def test_files_that_arrive_are_told_once_a_second_and_when_all_are_there(tmp_path: Path) -> None:
     now = [100.0]
     file = ProgressFile(tmp_path / "progress.json")
-    reporter = Reporter(file, 1, clock=lambda: now[0], now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    reporter = Reporter(file, 1, clock=lambda: now[0], now=lambda: datetime(2026, 1, 1, tzinfo=UTC), memory=lambda: 0)
     told = []
     for now[0], done in ((100.0, 10), (100.5, 20), (101.0, 30), (101.1, 40), (101.2, 50)):
         reporter.fetched(done, 50)
