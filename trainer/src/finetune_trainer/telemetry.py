@@ -45,7 +45,8 @@ class Telemetry(Model):
     def with_reading(self, reading: Reading) -> Self:
         if reading.step % self.every:
             return self
-        readings, every = (*self.readings, reading), self.every
+        # After a roll-back steps are taken again.
+        readings, every = (*(kept for kept in self.readings if kept.step < reading.step), reading), self.every
         if len(readings) > MAX_READINGS:
             every *= 2
             readings = tuple(kept for kept in readings if kept.step % every == 0)
