@@ -15,7 +15,7 @@ from finetune_trainer.prepared import (
     Manifest,
     commit,
     fetch,
-    fetched_manifest,
+    open_data,
     read_manifest,
     row_id,
     row_place,
@@ -60,7 +60,7 @@ def storage(folder: Path, manifest: Manifest) -> MemoryStorage:
 
 def test_what_was_committed_is_fetched(storage: MemoryStorage, manifest: Manifest, tmp_path: Path) -> None:
     assert fetch(storage, URI, manifest.sha256, tmp_path / "fetched") == manifest
-    assert fetched_manifest(tmp_path / "fetched") == manifest
+    assert open_data(tmp_path / "fetched").manifest == manifest
     assert (tmp_path / "fetched" / "train" / "index.arrow").read_bytes() == b"train/index.arrow"
 
 
