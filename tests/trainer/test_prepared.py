@@ -12,10 +12,10 @@ from finetune_api.contract import ExitCode
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepared import (
     FORMAT,
+    MANIFEST,
     Manifest,
     commit,
     fetch,
-    open_data,
     read_manifest,
     row_id,
     row_place,
@@ -60,7 +60,7 @@ def storage(folder: Path, manifest: Manifest) -> MemoryStorage:
 
 def test_what_was_committed_is_fetched(storage: MemoryStorage, manifest: Manifest, tmp_path: Path) -> None:
     assert fetch(storage, URI, manifest.sha256, tmp_path / "fetched") == manifest
-    assert open_data(tmp_path / "fetched").manifest == manifest
+    assert (tmp_path / "fetched" / MANIFEST).read_bytes() == manifest.encode()
     assert (tmp_path / "fetched" / "train" / "index.arrow").read_bytes() == b"train/index.arrow"
 
 
