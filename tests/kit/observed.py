@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from finetune_api.contract import Stage
+from finetune_api.contract import REASON_MICRO_BATCH_TOO_LARGE, ExitCode, Stage
 from finetune_api.job import FineTuneJob
-from finetune_api.result import Failure, Result
+from finetune_api.result import Failure, MicroBatch, Result
 from finetune_api.status import Attempt, StageState, StageStatus, Status
 from finetune_operator.observe import End, JobObserved, Observed, PodObserved
 from jobs import make_job
@@ -83,6 +83,14 @@ def words(index: int, code: int, result: Result, **overrides: Any) -> PodObserve
     """A pod that exited with these last words."""
     end = End(exit_code=code, out_of_memory=False, result=result, finish_time=ago(10))
     return a_pod(index, **{"stopped": True, "running": False, "end": end, **overrides})
+
+
+def too_large(index: int, tried: int, **overrides: Any) -> PodObserved:
+    """A pod one of whose GPUs ran out of memory with this micro batch."""
+    failure = Failure(reason=REASON_MICRO_BATCH_TOO_LARGE, message=f"{tried} rows do not fit", field="spec.memory")
+    fits = MicroBatch(tried=tried, fits=tried // 2)
+    said = Result(stage=Stage.TRAIN, attempt=1, failure=failure, micro_batch=fits, checkpoint_step=40)
+    return words(index, ExitCode.RETRY, said, **overrides)
 
 
 def waiting(index: int = 0, **overrides: Any) -> PodObserved:

@@ -130,6 +130,7 @@ def _prepared(snapshot: dict[str, Any]) -> dict[str, Any]:
             "stepsPerEpoch": 10,
             "globalBatchSize": 8,
             "warmupSteps": 1,
+            "learningRate": 2e-4,
             "precision": "Float32",
             "targetModules": ["q_proj"],
         },

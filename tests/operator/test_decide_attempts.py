@@ -24,7 +24,7 @@ def history(*causes: Cause, step: int | None = None, stage: Stage = Stage.TRAIN)
             number,
             stage=stage,
             cause=cause,
-            counted=cause not in (Cause.DISRUPTED, Cause.SUSPENDED, Cause.NODE_LOST),
+            counted=cause not in (Cause.DISRUPTED, Cause.SUSPENDED, Cause.NODE_LOST, Cause.MICRO_BATCH_TOO_LARGE),
             checkpoint_step=step,
             finish_time=ago(100 - number),
         )
@@ -195,6 +195,19 @@ def test_a_storm_of_disruptions_backs_off_too() -> None:
 
 def test_what_was_suspended_comes_back_at_once() -> None:
     assert delay_after(Cause.CRASHED, Cause.CRASHED, Cause.SUSPENDED) is None
+
+
+def test_half_the_micro_batch_is_tried_at_once() -> None:
+    assert delay_after(Cause.CRASHED, Cause.CRASHED, Cause.MICRO_BATCH_TOO_LARGE) is None
+    assert delay_after(Cause.MICRO_BATCH_TOO_LARGE, Cause.MICRO_BATCH_TOO_LARGE, Cause.CRASHED) is None
+
+
+@pytest.mark.parametrize(("halvings", "spent"), [(3, False), (4, True)])
+def test_the_micro_batch_is_halved_three_times_at_most(halvings: int, spent: bool) -> None:
+    end = Ending(cause=Cause.MICRO_BATCH_TOO_LARGE, failure=Failure(reason="MicroBatchTooLarge", message="m"))
+    tried = history(Cause.CRASHED, *[Cause.MICRO_BATCH_TOO_LARGE] * halvings)
+    failure = attempts.enough(a_fine_tune_job(prepared_status(*tried)), end)
+    assert failure == (end.failure if spent else None)
 
 
 def test_suspensions_before_a_failure_do_not_make_it_wait() -> None:

@@ -11,7 +11,7 @@ from finetune_api.result import Result
 from finetune_api.status import Cause
 from finetune_operator.decide.failure import Ending, ending
 from finetune_operator.observe import Observed, PodObserved
-from observed import NOW, a_job, a_pod, ago, an_attempt, ended, failed, waiting
+from observed import NOW, a_job, a_pod, ago, an_attempt, ended, failed, too_large, waiting
 from results import PUBLISHED
 
 
@@ -68,6 +68,19 @@ GANG = {
         True,
     ),
     "the first of several crashes decides": ((ended(0, 1, at=5), ended(1, 1, at=9)), Cause.CRASHED, 1, True),
+    "a GPU without memory goes before the peers that crash with it": (
+        (ended(0, 134), ended(1, 75, reason="LostPeer"), too_large(2, 8)),
+        Cause.MICRO_BATCH_TOO_LARGE,
+        2,
+        False,
+    ),
+    "what does not say what fits is a crash": (
+        (ended(0, 75, reason="MicroBatchTooLarge"),),
+        Cause.CRASHED,
+        0,
+        True,
+    ),
+    "a terminal code goes before a GPU without memory": ((ended(0, 68), too_large(1, 8)), Cause.TERMINAL, 0, True),
     "a terminal code goes before a crash": ((ended(0, 1), ended(1, 65)), Cause.TERMINAL, 1, True),
     "memory goes before a terminal code": (
         (ended(0, 65), ended(1, 137, out_of_memory=True)),

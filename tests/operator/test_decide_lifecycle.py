@@ -25,6 +25,7 @@ from observed import (
     ended,
     failed,
     prepared_status,
+    too_large,
     words,
 )
 from results import PREPARED, PUBLISHED
@@ -47,6 +48,25 @@ def test_what_prepare_said_is_kept_and_training_begins_in_the_same_step() -> Non
         ("triage-5f0c1-train-1", None),
     ]
     assert status.phase is Phase.STARTING
+
+
+def test_the_attempt_after_one_without_memory_starts_at_once_with_half() -> None:
+    job = a_fine_tune_job(prepared_status(an_ended_attempt(1, counted=True), an_attempt(2)))
+    pods = tuple(too_large(index, 8, attempt=2, job_uid="job-2") for index in range(2))
+    gone = failed(*pods, name="triage-5f0c1-train-2", uid="job-2", attempt=2)
+    status = next_status(job, gone, NOW)
+    assert [(each.number, each.cause, each.counted) for each in status.attempts[1:]] == [
+        (2, Cause.MICRO_BATCH_TOO_LARGE, False),
+        (3, None, False),
+    ]
+    assert (status.micro_batch_limit, status.restart_times) == (4, ())
+    assert status.checkpoint == CheckpointStatus(step=40)
+
+
+def test_what_did_not_fit_is_forgotten_when_a_suspended_job_may_change() -> None:
+    status = prepared_status(an_ended_attempt(1, cause=Cause.MICRO_BATCH_TOO_LARGE), micro_batch_limit=4)
+    assert next_status(a_fine_tune_job(status), Observed(), NOW).micro_batch_limit == 4
+    assert next_status(a_fine_tune_job(status, suspend=True), Observed(), NOW).micro_batch_limit is None
 
 
 def test_what_was_published_is_kept() -> None:

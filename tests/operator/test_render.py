@@ -315,6 +315,11 @@ def test_training_is_a_job_of_the_gang_and_what_it_needs() -> None:
     assert job == TRAIN_JOB
 
 
+def test_training_is_told_what_did_not_fit() -> None:
+    job = a_fine_tune_job(prepared_status(an_attempt(), micro_batch_limit=4))
+    assert Snapshot.parse(json.loads(render(job, SETTINGS)[0]["data"]["snapshot.json"])).micro_batch_limit == 4
+
+
 @pytest.mark.parametrize("job", [a_preparing_job(**EVERYTHING), a_fine_tune_job(**EVERYTHING)])
 def test_the_snapshot_is_what_the_attempt_carries_out_and_never_changes(job: FineTuneJob) -> None:
     config_map = render(job, SETTINGS)[0]

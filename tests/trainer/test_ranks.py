@@ -63,6 +63,7 @@ def test_every_rank_has_at_least_one_thread():
 # In the order in which one explains the other.
 ENDS = [
     Ended(0, 69, said("Diverged")),
+    Ended(0, 75, said("MicroBatchTooLarge")),
     Ended(0, 1, said("Crashed")),
     Ended(0, 75, said("StoreUnavailable")),
     Ended(0, 75, said("LostPeer")),

@@ -9,6 +9,7 @@ from pydantic import Field
 from finetune_api.contract import RESULT_MAX_BYTES, Stage
 from finetune_api.measured import Count, Measured
 from finetune_api.model import Model
+from finetune_api.shape import ModelShape
 from finetune_api.spec import Precision
 
 
@@ -125,7 +126,7 @@ class MicroBatch(Model):
 
 
 class Result(Model):
-    """One of `failure`, `prepared`, `published`; of the command `data` alone none but `reportUri`."""
+    """One of `failure`, `prepared`, `published`; of the command `data` none but `reportUri`, of `shape` but that."""
 
     stage: Stage
     attempt: Count
@@ -138,6 +139,8 @@ class Result(Model):
     """Train: what did not fit, and what is tried next; the failure's reason is MicroBatchTooLarge."""
     report_uri: Annotated[str, Field(max_length=512)] | None = None
     """Prepare: the page about the data, also after a failure that the data is to blame for."""
+    shape: ModelShape | None = None
+    """Of the base model."""
 
     def encode(self) -> bytes:
         """JSON that fits a termination message: of a failure, the places go first, then the end of the message."""

@@ -81,6 +81,8 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     TERMINAL = "Terminal"
     """An exit code that says: the same input fails again."""
+    MICRO_BATCH_TOO_LARGE = "MicroBatchTooLarge"
+    """The GPUs ran out of memory: the next attempt starts at once with half."""
     CRASHED = "Crashed"
     LOST_PEER = "LostPeer"
     """Ended only because another rank did."""
@@ -190,6 +192,8 @@ class Status(Model):
     """The latest ten."""
     restart_times: Annotated[tuple[datetime, ...], Field(max_length=101)] = ()
     """Counted failures within `restart.windowSeconds`, oldest first."""
+    micro_batch_limit: int | None = None
+    """Packed rows in one forward pass, at most, since more did not fit; forgotten when the job is suspended."""
     progress: Progress | None = None
     """As last heard; best effort."""
     progress_time: datetime | None = None

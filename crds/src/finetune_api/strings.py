@@ -96,6 +96,20 @@ Bytes = Annotated[
     StringConstraints(max_length=16),
     matching(r"[1-9][0-9]*(\.[0-9]{1,3})?(M|G|T|Ki|Mi|Gi|Ti)", "must be a size with its unit, such as 64Gi"),
 ]
+_UNITS = {"M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
+def num_bytes(size: Bytes) -> int:
+    """1536 for `1.5Ki`."""
+    number = size.rstrip("MGTKi")
+    return int(float(number) * _UNITS[size.removeprefix(number)])
+
+
+def in_gib(size: int) -> str:
+    """`1.5 GiB`."""
+    return f"{size / (1 << 30):.1f} GiB"
+
+
 InputUri = Annotated[str, StringConstraints(max_length=1024), matching(_input_uri(), _INPUT_URI_MESSAGE)]
 OutputUri = Annotated[
     str, StringConstraints(max_length=300), matching(_uri(wildcard="", needs_key=False), _OUTPUT_URI_MESSAGE)

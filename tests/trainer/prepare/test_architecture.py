@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from finetune_trainer.prepare.model.architecture import MinistralConfig, Unsupported, expected_tensors, read_config
+from finetune_trainer.prepare.model.architecture import (
+    MinistralConfig,
+    Unsupported,
+    expected_tensors,
+    read_config,
+    shape_of,
+)
 from published_configs import (
     MINISTRAL_3_3B,
     MINISTRAL_3_3B_INSTRUCT,
@@ -40,6 +46,17 @@ def without(content: dict[str, Any], *names: str) -> dict[str, Any]:
 def test_published_models_have_as_many_parameters_as_their_cards_say(name: str, parameters: int) -> None:
     shapes = expected_tensors(read_config(TEXT_MODELS[name])).values()
     assert sum(math.prod(shape) for shape in shapes) == parameters
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_a_shape_has_the_parameters_of_its_tensors(name: str) -> None:
+    config = read_config(TEXT_MODELS[name])
+    assert shape_of(config).parameters == sum(math.prod(shape) for shape in expected_tensors(config).values())
+
+
+def test_a_shape_knows_how_many_layers_have_a_window() -> None:
+    shapes = [shape_of(read_config(content)) for content in (MISTRAL_7B_V01, MINISTRAL_8B_2410, NEMO_2407)]
+    assert [(shape.sliding_window, shape.sliding_layers) for shape in shapes] == [(4096, 32), (32768, 27), (None, 0)]
 
 
 def test_only_the_first_mistral_has_a_window() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, read_conf
 from finetune_trainer.prepare.read import Format, RawObject
 from finetune_trainer.storage import StoredObject
 from jobs import make_job
+from results import PREPARED
+from shapes import SEVEN_BILLION
 
 X86 = "processor\t: 0\nmodel name\t: bf16 fan's CPU\nflags\t\t: fpu {} avx2\n"
 FULL = 1024
@@ -233,3 +236,34 @@ def test_the_libraries_that_shape_bytes_are_part_of_the_data() -> None:
 )
 def test_data_is_used_again_by_jobs_that_differ_in_the_rest(change: dict[str, Any]) -> None:
     assert data_of(spec_with(**change)) == data_of()
+
+
+def wont_fit(**parts: Any) -> StageFailed:
+    spec = make_job(**{"training": {"sequenceLength": 4096}} | parts).spec
+    with pytest.raises(StageFailed) as raised:
+        plan.check_memory(spec, SEVEN_BILLION, PREPARED.resolved)
+    assert (raised.value.exit_code, raised.value.failure.reason) == (ExitCode.BAD_CONFIG, "WontFit")
+    return raised.value
+
+
+def test_what_can_not_fit_is_refused_with_what_would() -> None:
+    failed = wont_fit(workers={"gpusPerNode": 1, "gpuMemory": "16Gi"}, deepspeed={"zeroStage": 2})
+    assert failed.failure.field == "spec.method.type"
+    assert re.fullmatch(
+        r"spec\.workers\.gpuMemory: training takes 18\.\d GiB of each GPU at least, and there are 16\.0 GiB; "
+        r"spec\.method\.type: QLoRA makes it fit",
+        failed.failure.message,
+    )
+
+
+def test_where_no_change_makes_it_fit_the_memory_is_named() -> None:
+    failed = wont_fit(workers={"resources": {"memory": "4Gi"}})
+    assert failed.failure.field == "spec.workers.resources.memory"
+    assert failed.failure.message.endswith("there are 4.0 GiB; no single other change makes it fit")
+
+
+@pytest.mark.parametrize(
+    "workers", [{"gpusPerNode": 1, "gpuMemory": "80Gi"}, {"gpusPerNode": 1}, {"resources": {"memory": "64Gi"}}, {}]
+)
+def test_what_fits_or_may_fit_is_not_refused(workers: dict[str, Any]) -> None:
+    plan.check_memory(make_job(workers=workers).spec, SEVEN_BILLION, PREPARED.resolved)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from finetune_api.contract import ExitCode
-from finetune_api.result import Failure
+from finetune_api.result import Failure, MicroBatch
 
 
 class StageFailed(Exception):
@@ -25,6 +25,8 @@ class StageFailed(Exception):
         self.exit_code = exit_code
         self.report_uri: str | None = None
         """The page about the data that is to blame, where there is one."""
+        self.micro_batch: MicroBatch | None = None
+        """What did not fit into a GPU's memory, and what is tried next."""
         self.failure = Failure(reason=reason, message=message[:1024], field=field, places=places[:10])
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -22,8 +22,10 @@ def last_words(error: Exception, *, stage: Stage, attempt: int) -> tuple[int, Re
         log.error("crashed", exc_info=error)
     else:
         log.error("%s: %s", failure.reason, failure.message)
-    report = error.report_uri if isinstance(error, StageFailed) else None
-    return code, Result(stage=stage, attempt=attempt, failure=failure, report_uri=report)
+    result = Result(stage=stage, attempt=attempt, failure=failure)
+    if isinstance(error, StageFailed):
+        result = result.model_copy(update={"report_uri": error.report_uri, "micro_batch": error.micro_batch})
+    return code, result
 
 
 def may_do_better(error: Exception) -> bool:

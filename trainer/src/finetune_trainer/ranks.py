@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_api.contract import REASON_LOST_PEER, TERMINAL_EXIT_CODES, Env, ExitCode, Stage
+from finetune_api.contract import (
+    REASON_LOST_PEER,
+    REASON_MICRO_BATCH_TOO_LARGE,
+    TERMINAL_EXIT_CODES,
+    Env,
+    ExitCode,
+    Stage,
+)
 from finetune_api.result import Failure, Result
 from finetune_api.spec import Workers
 from finetune_trainer.pod import Pod
@@ -63,7 +70,8 @@ class Ended:
 def verdict(ended: Iterable[Ended], *, attempt: int, checkpoint_step: int | None) -> tuple[int, Result]:
     """Exit code and Result of a pod, which are those of the rank whose end explains the others'.
 
-    A terminal code explains everything, then a crash, then a retriable fault of its own, then a lost peer.
+    A terminal code explains everything, then a GPU without memory, which makes its peers crash, then a crash, then a
+    retriable fault of its own, then a lost peer.
     """
     decisive = max(ended, key=_weight)
     code = decisive.code if decisive.code >= 0 else 128 - decisive.code
@@ -89,9 +97,11 @@ def _weight(ended: Ended) -> int:
             return 1
         case ExitCode.RETRY if failure is not None and failure.reason == REASON_LOST_PEER:
             return 2
+        case ExitCode.RETRY if failure is not None and failure.reason == REASON_MICRO_BATCH_TOO_LARGE:
+            return 5
         case ExitCode.RETRY:
             return 3
         case code if code in TERMINAL_EXIT_CODES:
-            return 5
+            return 6
         case _:
             return 4

@@ -18,8 +18,12 @@ from finetune_operator.observe import Observed, PodObserved
 KEPT = 10
 FRUITLESS = 3
 """Counted train attempts in a row without a newer committed checkpoint that end the job."""
+HALVINGS = 3
+"""Of the micro batch, until memory counts as too small for the job."""
 _FIRST_DELAY, _LONGEST_DELAY = 10.0, 300.0
 _TOLD_MAX_LENGTH = 192
+_AT_ONCE = (Cause.SUSPENDED, Cause.MICRO_BATCH_TOO_LARGE)
+"""What the next attempt does not wait after: it does not meet what ended the last."""
 _OWN_LIMITS = (Cause.OUT_OF_MEMORY, Cause.EVICTED)
 """The second in a row is no accident: the next one would end in the same way."""
 
@@ -113,10 +117,15 @@ def closed(job: FineTuneJob, ending: Ending, now: datetime) -> Status:
 
 def enough(job: FineTuneJob, ending: Ending) -> Failure | None:
     """Why no other attempt follows the one that `ending` has just closed in `job.status`; None when one does."""
-    if ending.failure is None or not ending.counted:
+    if ending.failure is None:
         return None
     ended = [attempt for attempt in job.status.attempts if attempt.stage is job.status.attempts[-1].stage]
     last = ended[-1]
+    if last.cause is Cause.MICRO_BATCH_TOO_LARGE:
+        tries = sum(attempt.cause is Cause.MICRO_BATCH_TOO_LARGE for attempt in ended)
+        return ending.failure if tries > HALVINGS else None
+    if not ending.counted:
+        return None
     if last.cause is Cause.TERMINAL:
         return ending.failure
     if last.cause is Cause.START_DEADLINE and all(attempt.running_time is None for attempt in ended):
@@ -150,13 +159,11 @@ def starts_at(job: FineTuneJob) -> datetime | None:
     """
     stage = stage_to_run(job.status)
     ended = [attempt for attempt in job.status.attempts if attempt.stage is stage and attempt.finish_time is not None]
-    if not ended or ended[-1].cause is Cause.SUSPENDED or ended[-1].finish_time is None:
+    if not ended or ended[-1].cause in _AT_ONCE or ended[-1].finish_time is None:
         return None
     last = ended[-1].finish_time
     window = last - timedelta(seconds=job.spec.restart.window_seconds)
-    recent = [
-        each for each in ended if each.cause is not Cause.SUSPENDED and each.finish_time and each.finish_time > window
-    ]
+    recent = [each for each in ended if each.cause not in _AT_ONCE and each.finish_time and each.finish_time > window]
     if len(recent) < 2:
         return None
     delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (len(recent) - 2))

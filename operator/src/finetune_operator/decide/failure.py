@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from finetune_api.contract import REASON_LOST_PEER, TERMINAL_EXIT_CODES, ExitCode, Stage
+from finetune_api.contract import REASON_LOST_PEER, REASON_MICRO_BATCH_TOO_LARGE, TERMINAL_EXIT_CODES, ExitCode, Stage
 from finetune_api.result import Failure, Result
 from finetune_api.status import Attempt, Cause
 from finetune_operator.decide.gang import job_of, pods_of
@@ -15,7 +15,16 @@ from finetune_operator.observe import JobObserved, Observed, PodObserved
 
 FORCE_AFTER = timedelta(seconds=30)
 """Past the end of its grace period a pod is on a node that does not answer."""
-UNCOUNTED = frozenset({Cause.COMPLETED, Cause.SUSPENDED, Cause.CANCELLED, Cause.DISRUPTED, Cause.NODE_LOST})
+UNCOUNTED = frozenset(
+    {
+        Cause.COMPLETED,
+        Cause.SUSPENDED,
+        Cause.CANCELLED,
+        Cause.DISRUPTED,
+        Cause.MICRO_BATCH_TOO_LARGE,
+        Cause.NODE_LOST,
+    }
+)
 """Nobody's fault: these do not count towards `restart.maxRestarts`."""
 
 _FIELDS = {
@@ -40,7 +49,7 @@ class Ending:
     pod: PodObserved | None = None
     """The one that decided the cause."""
     result: Result | None = None
-    """Of a stage that is done: holds `prepared` or `published`."""
+    """Of a stage that is done: holds `prepared` or `published`; of a gang without memory, what did not fit."""
     checkpoint_step: int | None = None
     """The newest committed checkpoint that any pod reported."""
 
@@ -99,6 +108,9 @@ def _classified(attempt: Attempt, job: JobObserved | None, pods: tuple[PodObserv
         return Ending(cause=Cause.OUT_OF_MEMORY, pod=killed, failure=_out_of_memory(killed))
     if terminal := next((pod for pod in ended if _code(pod) in TERMINAL_EXIT_CODES), None):
         return Ending(cause=Cause.TERMINAL, pod=terminal, failure=_words(terminal))
+    if too_large := next((pod for pod in ended if _too_large(pod)), None):
+        result = too_large.end.result if too_large.end else None
+        return Ending(cause=Cause.MICRO_BATCH_TOO_LARGE, pod=too_large, failure=_words(too_large), result=result)
     if crashed := next((pod for pod in ended if not _lost_peer(pod) and _code(pod) != ExitCode.STOPPED), None):
         return Ending(cause=Cause.CRASHED, pod=crashed, failure=_words(crashed))
     if job is None or job.deletion_time is not None:
@@ -138,8 +150,17 @@ def _code(pod: PodObserved) -> int | None:
 
 
 def _lost_peer(pod: PodObserved) -> bool:
+    return _code(pod) == ExitCode.RETRY and _reason(pod) == REASON_LOST_PEER
+
+
+def _too_large(pod: PodObserved) -> bool:
+    tells_what_fits = pod.end is not None and pod.end.result is not None and pod.end.result.micro_batch is not None
+    return _code(pod) == ExitCode.RETRY and _reason(pod) == REASON_MICRO_BATCH_TOO_LARGE and tells_what_fits
+
+
+def _reason(pod: PodObserved) -> str | None:
     words = pod.end.result.failure if pod.end and pod.end.result else None
-    return _code(pod) == ExitCode.RETRY and words is not None and words.reason == REASON_LOST_PEER
+    return words.reason if words is not None else None
 
 
 def _place(pod: PodObserved) -> str:

@@ -22,6 +22,7 @@ from finetune_trainer.prepare.blame import blame
 from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
+from finetune_trainer.prepare.model.architecture import shape_of
 from finetune_trainer.prepare.read import find_objects
 from finetune_trainer.prepare.report import PAGE_FILE
 from finetune_trainer.prepare.scratch import work_folder
@@ -68,6 +69,7 @@ def prepare(
         lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
         with _shown_by(data_uri):
             resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
+    plan.check_memory(spec, shape_of(model.config), resolved)
     run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=manifest.digest)
     with blame("spec.output.uri"):
         published = read_published(storage, spec.output.uri, run)

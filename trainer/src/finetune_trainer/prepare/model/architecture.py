@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from finetune_api.shape import ModelShape
+
 LINEAR_LAYERS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a block, in every architecture."""
 
@@ -228,6 +230,23 @@ def _rope(parameters: Any, theta: Any) -> Any:
     # Ministral 3 keeps a copy of the model's own key here, which nothing reads.
     found.pop("max_position_embeddings", None)
     return found
+
+
+def shape_of(config: ModelConfig) -> ModelShape:
+    """What of it decides memory and work."""
+    windows = [window for window in config.windows if window is not None]
+    return ModelShape(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        tie_word_embeddings=config.tie_word_embeddings,
+        sliding_window=max(windows, default=None),
+        sliding_layers=len(windows),
+    )
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
