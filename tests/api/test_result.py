@@ -21,7 +21,8 @@ LARGE = 2**53 - 1
 DIGEST = "f" * 64
 # The longest that the API allows, so that what a job was allowed to be is never the reason for a lost Result.
 URI = "s3://abc/" + "u" * (300 - len("s3://abc/"))
-MODULES = tuple(f"{number:02}".rjust(32, "m") for number in range(16))
+# All there are: preparation refuses other names.
+MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def _failed(message: str, places: tuple[str, ...] = ()) -> Result:
@@ -63,6 +64,8 @@ def _longest() -> Result:
         learning_rate=1.2345678901234567e-05,
         precision=Precision.BFLOAT16,
         target_modules=MODULES,
+        validate_every=LARGE,
+        validation_rows=LARGE,
     )
     prepared = Prepared(
         run=DIGEST,

@@ -171,6 +171,12 @@ _RULES = (
     Case("percentages of 99", {"data": {"split": {"testPercent": 9}}}, "spec.data.split"),
     Case("percentages of 110", {"data": {"split": {"trainPercent": 90}}}, "spec.data.split"),
     Case("more warm-up than steps", {"training": {"maxSteps": 10, "warmupSteps": 11}}, "spec.training.warmupSteps"),
+    Case(
+        "accuracy of what has no labels",
+        {"training": {"earlyStopping": {"metric": "Accuracy"}}},
+        "spec.training.earlyStopping.metric",
+    ),
+    Case("no patience", {"training": {"earlyStopping": {"patience": 0}}}, "spec.training.earlyStopping.patience"),
     Case("a priority without queue", {"scheduling": {"priorityClass": "high"}}, "spec.scheduling.priorityClass"),
     Case("a toleration of nothing", _toleration(), "spec.workers.tolerations[0].key"),
     Case("equal to what", _toleration(operator="Equal", value="x"), "spec.workers.tolerations[0].key"),
@@ -397,6 +403,14 @@ GOOD = (
     Case("no test rows", {"data": {"split": {"trainPercent": 90, "testPercent": 0}}}),
     Case("all rows to train on", {"data": {"split": {"trainPercent": 100, "validationPercent": 0, "testPercent": 0}}}),
     Case("as much warm-up as steps", {"training": {"maxSteps": 10, "warmupSteps": 10}}),
+    Case("the loss watched", {"training": {"earlyStopping": {}}}),
+    Case(
+        "F1 of labels watched",
+        {
+            "task": {"type": "Classification"},
+            "training": {"earlyStopping": {"metric": "MacroF1", "patience": 2}},
+        },
+    ),
     Case("whole numbers where fractions may be", {"training": {"learningRate": 1, "weightDecay": 0}}),
     Case("a tiny learning rate", {"training": {"learningRate": 1e-12}}),
     Case("queues and priority", {"scheduling": {"queueName": "gpus", "priorityClass": "high"}}),

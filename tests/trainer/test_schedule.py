@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune_api.spec import Schedule
 from finetune_trainer.schedule import learning_rate
@@ -25,6 +27,30 @@ def test_after_the_peak_the_rate_follows_its_schedule_and_stays_above_zero(sched
         learning_rate(s, peak=4.0, warmup_steps=1, decay_steps=0, total_steps=3, schedule=schedule) for s in (2, 3)
     ]
     assert found == pytest.approx(rates)
+
+
+def test_a_stable_rate_decays_over_the_last_steps_only_and_stays_above_zero():
+    rates = [
+        learning_rate(s, peak=4.0, warmup_steps=2, decay_steps=3, total_steps=8, schedule=Schedule.WARMUP_STABLE_DECAY)
+        for s in range(1, 9)
+    ]
+    assert rates == [2.0, 4.0, 4.0, 4.0, 4.0, 3.0, 2.0, 1.0]
+
+
+@given(
+    st.sampled_from(Schedule), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.floats(1e-6, 1, width=32)
+)
+def test_no_schedule_leaves_what_lies_between_zero_and_its_peak_nor_rises_after_it(
+    schedule, warmup, stable, decay, peak
+):
+    total = max(1, warmup + stable + decay)
+    rates = [
+        learning_rate(s, peak=peak, warmup_steps=warmup, decay_steps=decay, total_steps=total, schedule=schedule)
+        for s in range(1, total + 1)
+    ]
+    assert all(0 < rate <= peak * (1 + 1e-9) for rate in rates)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[max(0, warmup - 1) :] == sorted(rates[max(0, warmup - 1) :], reverse=True)
 
 
 def test_a_run_may_be_all_warm_up():

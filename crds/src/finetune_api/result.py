@@ -67,6 +67,10 @@ class Resolved(Model):
     precision: Precision
     target_modules: tuple[str, ...]
     """Names of the adapted layers; none where every weight is trained."""
+    validate_every: Count | None = None
+    """Optimizer steps between validations, where these decide when training ends."""
+    validation_rows: Count | None = None
+    """Rows of a validation, at most, where these decide when training ends."""
 
 
 class Prepared(Model):

@@ -414,7 +414,7 @@ class Training(Model):
     precision: Precision | None = None
     """Of weights and activations; the optimizer is fp32. Absent: BFloat16, or Float32 on a CPU without native bf16."""
     early_stopping: EarlyStopping | None = None
-    """When to end before all steps are taken; absent: never, and the last weights are published."""
+    """When to end before all steps are taken, `evaluation` being as it is at the start; absent: never."""
 
     rules = (
         Rule(
@@ -704,3 +704,17 @@ class Spec(Model):
     """Stop and free all resources; false resumes from the last checkpoint."""
     cancel: Annotated[bool, Mutability.LATCH] = False
     """End the job for good; cannot be taken back."""
+
+    rules = (
+        Rule(
+            cel="!has(self.training.earlyStopping) || self.training.earlyStopping.metric == 'Loss' || "
+            "self.task.type == 'Classification'",
+            message="must be Loss: only a Classification task has labels to be right about",
+            holds=lambda spec: (
+                spec.training.early_stopping is None
+                or spec.training.early_stopping.metric is Watched.LOSS
+                or spec.task.type is TaskType.CLASSIFICATION
+            ),
+            field="training.earlyStopping.metric",
+        ),
+    )

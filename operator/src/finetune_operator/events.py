@@ -44,7 +44,8 @@ def _ends(before: Status, after: Status) -> Iterator[Event]:
 
 def _stages(before: Status, after: Status) -> Iterator[Event]:
     if prepared := _turned(before, after, ConditionType.PREPARED, ConditionStatus.TRUE):
-        yield Event(type=_NORMAL, reason="Prepared", message=prepared.message)
+        kind = _WARNING if prepared.reason == Reason.FEW_STEPS else _NORMAL
+        yield Event(type=kind, reason="Prepared", message=prepared.message)
     if suspended := _turned(before, after, ConditionType.SUSPENDED, ConditionStatus.TRUE):
         yield Event(type=_NORMAL, reason="Suspended", message=suspended.message)
     if _was(before, ConditionType.SUSPENDED, ConditionStatus.TRUE):

@@ -77,6 +77,51 @@ def test_a_warm_up_longer_than_the_run_is_refused() -> None:
     assert (failed.value.exit_code, failed.value.failure.field) == (ExitCode.BAD_CONFIG, "spec.training.warmupSteps")
 
 
+def scheduled(steps: int, **training: int) -> Resolved:
+    """In a run of so many steps."""
+    given = {"sequenceLength": FULL, "epochs": 1, "globalBatchSize": 1, "schedule": "WarmupStableDecay", **training}
+    return resolved(spec_with(training=given), steps)
+
+
+@pytest.mark.parametrize(
+    ("training", "warmup", "decay"),
+    [
+        ({}, 3, 10),
+        ({"decaySteps": 40}, 3, 40),
+        ({"decaySteps": 100}, 0, 100),
+        ({"warmupSteps": 95}, 95, 5),
+        ({"warmupSteps": 60, "decaySteps": 40}, 60, 40),
+    ],
+)
+def test_a_decay_that_is_not_given_is_a_tenth_and_both_fit_into_the_run(
+    training: dict[str, int], warmup: int, decay: int
+) -> None:
+    chosen = scheduled(100, **training)
+    assert (chosen.warmup_steps, chosen.decay_steps) == (warmup, decay)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"decaySteps": 11}, "11 steps of decay in a run of 10"),
+        ({"decaySteps": 6, "warmupSteps": 5}, "6 steps of decay after 5 of warm-up in a run of 10"),
+    ],
+)
+def test_a_decay_that_does_not_fit_into_the_run_is_refused(training: dict[str, int], message: str) -> None:
+    with pytest.raises(StageFailed, match=f"^spec.training.decaySteps: {message}$") as failed:
+        scheduled(10, **training)
+    assert (failed.value.exit_code, failed.value.failure.field) == (ExitCode.BAD_CONFIG, "spec.training.decaySteps")
+
+
+def test_what_is_evaluated_is_part_of_the_run_only_where_it_decides_when_training_ends() -> None:
+    watched = {"sequenceLength": FULL, "earlyStopping": {"metric": "Loss"}}
+    evaluation = {"everySteps": 7, "maxRows": 30}
+    chosen = resolved(spec_with(training=watched, evaluation=evaluation))
+    assert (chosen.validate_every, chosen.validation_rows) == (7, 30)
+    assert run_of(spec_with(training=watched, evaluation=evaluation)) != run_of(spec_with(training=watched))
+    assert resolved(spec_with(evaluation=evaluation)).validate_every is None
+
+
 @pytest.mark.parametrize(
     ("workers", "cpuinfo", "expected"),
     [

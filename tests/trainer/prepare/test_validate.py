@@ -9,10 +9,16 @@ import pytest
 
 from finetune_api.contract import ExitCode
 from finetune_api.result import SplitCounts
-from finetune_api.spec import Data, Source, Split
+from finetune_api.spec import Data, EarlyStopping, Source, Split, Training
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.tally import Tally
-from finetune_trainer.prepare.validate import check_rejected, check_rows, check_splits, check_train_rows
+from finetune_trainer.prepare.validate import (
+    check_rejected,
+    check_rows,
+    check_splits,
+    check_train_rows,
+    check_watched,
+)
 from finetune_trainer.prepared import FORMAT, Manifest
 from results import PREPARED, but
 
@@ -124,4 +130,16 @@ def test_fewer_rows_to_train_on_than_asked_for_are_told_with_where_the_others_we
     assert failed.value.failure.message == (
         "spec.data.minTrainRows: 8 rows are left to train on, 9 are asked for; of 1000 rows "
         f"{PREPARED.data.rows_removed} were removed (s3://out/p/removed.jsonl) and 7 rejected (s3://out/p/rejected.jsonl)"
+    )
+
+
+def test_early_stopping_needs_rows_to_validate_on() -> None:
+    watched = Training(early_stopping=EarlyStopping())
+    check_watched(manifest(), watched)
+    check_watched(manifest(splits=(9, 0, 1)), Training())
+    with pytest.raises(StageFailed, match="no row is for validation") as failed:
+        check_watched(manifest(splits=(9, 0, 1)), watched)
+    assert (failed.value.exit_code, failed.value.failure.field) == (
+        ExitCode.BAD_CONFIG,
+        "spec.training.earlyStopping",
     )

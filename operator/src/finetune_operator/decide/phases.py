@@ -17,6 +17,7 @@ from finetune_operator.decide.conditions import FALSE, TRUE, UNKNOWN, State, con
 from finetune_operator.decide.deadlines import silent_from
 from finetune_operator.decide.gang import job_of, pods_of, runs
 from finetune_operator.decide.reasons import OBSTACLES, Reason
+from finetune_operator.decide.steps import field_for_more_steps
 from finetune_operator.decide.waiting import waiting
 from finetune_operator.observe import JobObserved, Observed
 
@@ -77,7 +78,7 @@ def finished(job: FineTuneJob, outcome: Outcome, now: datetime) -> Status:
         C.STALLED: said if failed else State(FALSE, outcome.reason),
     }
     prepared = stage_to_run(job.status) is Stage.TRAIN
-    states[C.PREPARED] = _prepared(job.status) if prepared else denied
+    states[C.PREPARED] = _prepared(job) if prepared else denied
     stages = tuple(
         each.model_copy(update={"state": StageState.FAILED, "finish_time": now})
         if each.state is StageState.RUNNING
@@ -94,7 +95,7 @@ def described(job: FineTuneJob, observed: Observed, now: datetime) -> Status:
     waits = State(FALSE, situation.reason, situation.message)
     prepared = stage_to_run(job.status) is Stage.TRAIN
     states = {
-        C.PREPARED: _prepared(job.status) if prepared else waits,
+        C.PREPARED: _prepared(job) if prepared else waits,
         C.ADMITTED: admitted(job, observed),
         C.RUNNING: State(TRUE, situation.reason, situation.message) if situation.reason is Reason.TRAINING else waits,
         C.SUSPENDED: _suspended(job, situation),
@@ -192,8 +193,12 @@ def _outlook(job: FineTuneJob, observed: Observed, situation: _Situation) -> Sta
     return State(UNKNOWN, Reason.OUTPUT_SHARED, told(message, "spec.output.uri"))
 
 
-def _prepared(status: Status) -> State:
-    return State(TRUE, Reason.PREPARED, f"data and model are ready for run {status.run}")
+def _prepared(job: FineTuneJob) -> State:
+    ready = f"data and model are ready for run {job.status.run}"
+    if job.status.resolved is None or (field := field_for_more_steps(job.spec.training, job.status.resolved)) is None:
+        return State(TRUE, Reason.PREPARED, ready)
+    message = f"{ready}, of {job.status.resolved.total_steps} optimizer steps only: little may be learnt"
+    return State(TRUE, Reason.FEW_STEPS, told(message, field))
 
 
 def _suspended(job: FineTuneJob, situation: _Situation) -> State:

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     OUTPUT_SHARED = "OutputShared"
     # What is settled.
     PREPARED = "Prepared"
+    FEW_STEPS = "FewSteps"
     ADMITTED = "Admitted"
     NOT_QUEUED = "NotQueued"
     STARTED = "Started"

@@ -32,6 +32,7 @@ from finetune_trainer.prepare.validate import (
     check_rejected,
     check_splits,
     check_train_rows,
+    check_watched,
 )
 from finetune_trainer.prepared import Manifest
 from finetune_trainer.publish.manifest import read_published
@@ -151,6 +152,7 @@ def _checked_data(
     with _shown_by(data_uri):
         check_rejected(manifest, spec.data, data_uri)
         check_splits(manifest, spec.data.split)
+        check_watched(manifest, spec.training)
         check_train_rows(manifest, spec.data, data_uri)
         check_labels(manifest, recipe.task.labels)
     return data_uri, manifest

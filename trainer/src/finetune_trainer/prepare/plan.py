@@ -75,15 +75,19 @@ def resolve(spec: Spec, lengths: NDArray[np.int32], *, cpuinfo: str) -> Resolved
         epochs=training.epochs,
         max_steps=training.max_steps,
     )
+    warmup, decay = _warmup_and_decay(training, total)
+    watched = training.early_stopping is not None
     return Resolved(
         total_steps=total,
         steps_per_epoch=-(-rows // batch),
         global_batch_size=batch,
-        warmup_steps=_warmup(training, total),
-        decay_steps=_decay(training, total),
+        warmup_steps=warmup,
+        decay_steps=decay,
         learning_rate=training.learning_rate or LEARNING_RATES[spec.method.type],
         precision=training.precision or _precision_for(spec.workers.gpus_per_node, cpuinfo),
         target_modules=target_modules(spec.method.adapter),
+        validate_every=spec.evaluation.every_steps if watched else None,
+        validation_rows=spec.evaluation.max_rows if watched else None,
     )
 
 
@@ -122,20 +126,27 @@ def _batch_for(rows: int) -> int:
     return batch
 
 
-def _warmup(training: Training, total_steps: int) -> int:
-    if training.warmup_steps is None:
-        return -(-total_steps * WARMUP_PERCENT // 100)
-    if training.warmup_steps > total_steps:
+def _warmup_and_decay(training: Training, total_steps: int) -> tuple[int, int]:
+    """Steps of the one and of the other: what is given must fit, what is chosen takes the room that is left."""
+    if (training.warmup_steps or 0) > total_steps:
         field = "spec.training.warmupSteps"
         message = f"{field}: {training.warmup_steps} steps of warm-up in a run of {total_steps}"
         raise StageFailed(ExitCode.BAD_CONFIG, "WarmupTooLong", message, field=field)
-    return training.warmup_steps
-
-
-def _decay(training: Training, total_steps: int) -> int:
+    warmup = _share(total_steps, WARMUP_PERCENT) if training.warmup_steps is None else training.warmup_steps
     if training.schedule is not Schedule.WARMUP_STABLE_DECAY:
-        return 0
-    return min(total_steps, training.decay_steps or -(-total_steps * DECAY_PERCENT // 100))
+        return warmup, 0
+    if training.decay_steps is None:
+        return warmup, min(_share(total_steps, DECAY_PERCENT), total_steps - warmup)
+    if training.decay_steps + (training.warmup_steps or 0) > total_steps:
+        field = "spec.training.decaySteps"
+        after = f" after {training.warmup_steps} of warm-up" if training.warmup_steps else ""
+        message = f"{field}: {training.decay_steps} steps of decay{after} in a run of {total_steps}"
+        raise StageFailed(ExitCode.BAD_CONFIG, "DecayTooLong", message, field=field)
+    return min(warmup, total_steps - training.decay_steps), training.decay_steps
+
+
+def _share(steps: int, percent: int) -> int:
+    return -(-steps * percent // 100)
 
 
 def _precision_for(gpus_per_node: int, cpuinfo: str) -> Precision:
@@ -192,7 +203,8 @@ def data_digest(
 def run_digest(spec: Spec, resolved: Resolved, *, model_digest: str, data_digest: str) -> str:
     """Names the run. Equal digests: the same model comes out, on whatever machines and however often interrupted.
 
-    Workers, ZeRO stage, memory, checkpoints, deadlines and what is evaluated change nothing of the model.
+    Workers, ZeRO stage, memory, checkpoints and deadlines change nothing of the model; nor does what is evaluated, but
+    where it decides when training ends: then `resolved` has it.
     """
     return digest_of(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from finetune_api.contract import ExitCode
 from finetune_api.result import Published
-from finetune_api.spec import Data, IfExists, Output, Split
+from finetune_api.spec import Data, IfExists, Output, Split, Training
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.ledger import REJECTED_FILE, REMOVED_FILE
 from finetune_trainer.prepare.tally import Tally
@@ -69,6 +69,14 @@ def check_splits(manifest: Manifest, split: Split) -> None:
             "add rows, or change its percentages or its seed"
         )
         raise StageFailed(ExitCode.MISMATCH, "SplitEmpty", message, field="spec.data.split", places=manifest.places)
+
+
+def check_watched(manifest: Manifest, training: Training) -> None:
+    """There is something to validate on where validations decide when training ends. Raises StageFailed."""
+    if training.early_stopping is not None and not manifest.summary.splits.validation:
+        field = "spec.training.earlyStopping"
+        message = f"{field}: no row is for validation; give spec.data.split.validationPercent, or a source, some"
+        raise StageFailed(ExitCode.BAD_CONFIG, "NothingToWatch", message, field=field)
 
 
 def check_train_rows(manifest: Manifest, data: Data, data_uri: str) -> None:
