@@ -253,6 +253,41 @@ def test_damaged_checkpoints_are_passed_over_once_and_then_end_the_job(preloaded
     assert "steps 3 and 4" in corrupt[0][2]
 
 
+def go_astray_and_back(folder: str, cases: list[str]) -> dict[str, Any]:
+    """A start that is saved, three steps of which the second is the best; to the best, and back to before step 2."""
+    from finetune_trainer.gang import form_gang
+
+    with form_gang(os.environ, gpu=False) as gang:
+        seen = {}
+        for case in cases:
+            engine = make(case, gang)
+            checkpoints = checkpointer(engine, gang, FileStorage(), f"file://{folder}/{case}", f"{folder}/scratch")
+            checkpoints.save(0, {"at": 0})
+            states = [state_of(engine, gang)]
+            for number in (1, 2, 3):
+                step(engine, number)
+                states.append(state_of(engine, gang))
+                if number == 2:
+                    checkpoints.save(2, {"at": 2}, best_step=2)
+            checkpoints.restore(2)
+            equal = [state_of(engine, gang) == states[2]]
+            found = checkpoints.roll_back(range(2, 4), "a spike")
+            equal.append(state_of(engine, gang) == states[0])
+            for number in (1, 2):
+                step(engine, number)
+            equal.append(state_of(engine, gang) == states[2])
+            skipped = [[one.first, one.last, one.reason] for one in checkpoints.skipped]
+            seen[case] = [equal, found, skipped, checkpoints.committed_step]
+        return seen
+
+
+def test_a_gang_finds_its_best_again_and_its_start_and_goes_on_as_if_it_had_not_left(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    first, second = preloaded.run(go_astray_and_back, world_size=2, folder=str(tmp_path), cases=CASES)
+    assert first == second == {case: [[True] * 3, [0, {"at": 0}], [[2, 3, "a spike"]], 0] for case in CASES}
+
+
 class UnavailableStorage(FileStorage):
     """Nothing goes up from this rank."""
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import Fenced, Run, open_run, read_head, read_manifest
-from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Shard, shard_key
+from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Shard, Skipped, shard_key
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import PreconditionFailed, Storage, StoredObject, StoreUnavailable
 from finetune_trainer.verified import Damaged
@@ -110,6 +110,60 @@ def test_what_an_earlier_start_left_half_done_is_collected_with_the_next_commit(
     save(storage, start(storage), 10)
 
     assert [uri for uri in storage.objects if "step-00000099" in uri] == []
+
+
+def test_what_is_skipped_stays_so_and_checkpoints_that_saw_it_count_no_more() -> None:
+    storage = MemoryStorage()
+    run = start(storage)
+    for step in (0, 10, 20, 30):
+        save(storage, run, step, keep_last=9)
+
+    run.skip(range(19, 33), "the loss is not finite")
+
+    skipped = Skipped(first=19, last=32, reason="the loss is not finite")
+    assert loadable_steps(storage) == [0, 10]
+    again = start(storage)
+    assert again.head.skipped == (skipped,)
+    save(storage, again, 40)
+    assert again.head.skipped == (skipped,)
+    assert loadable_steps(storage) == [10, 40]
+    assert [uri for uri in storage.objects if "step-00000020" in uri or "step-00000030" in uri] == []
+
+
+def test_where_only_younger_checkpoints_are_left_less_is_skipped() -> None:
+    storage = MemoryStorage()
+    run = start(storage)
+    for step in (10, 20, 30):
+        save(storage, run, step)
+
+    run.skip(range(19, 33), "a spike")
+
+    assert (run.head.skipped[0].first, run.head.skipped[0].last) == (21, 32)
+    assert loadable_steps(storage) == [20]
+
+
+def test_a_roll_back_whose_answer_was_lost_counts_once() -> None:
+    class Forgetful(WatchedStorage):
+        """Is asked again by its client, and refuses what was applied the first time."""
+
+        forgot = False
+
+        def write(self, uri: str, content: bytes, **condition: Any) -> StoredObject:
+            stored = super().write(uri, content, **condition)
+            if b"a spike" in content and not self.forgot:
+                self.forgot = True
+                raise PreconditionFailed(uri)
+            return stored
+
+    storage = Forgetful(MemoryStorage())
+    run = start(storage)
+    for step in (0, 10):
+        save(storage, run, step)
+
+    run.skip(range(7, 17), "a spike")
+
+    assert [(skipped.first, skipped.last) for skipped in run.head.skipped] == [(7, 16)]
+    assert loadable_steps(storage) == [0]
 
 
 def test_a_fenced_writer_is_refused_and_told_to_retry() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from finetune_trainer.checkpoint.layout import Entry, Head, manifest_key, shard_key
-from finetune_trainer.checkpoint.retention import kept, to_delete
+from finetune_trainer.checkpoint.retention import before, kept, to_delete
 
 
-def entry(step: int, epoch: int = 1) -> Entry:
-    return Entry(step=step, epoch=epoch, manifest_sha256="0" * 64)
+def entry(step: int, epoch: int = 1, best: int | None = None) -> Entry:
+    return Entry(step=step, epoch=epoch, manifest_sha256="0" * 64, best_step=best)
 
 
 def head(*entries: Entry, epoch: int = 1) -> Head:
@@ -23,6 +23,19 @@ def keys(step: int, epoch: int = 1) -> list[str]:
 def test_the_newest_are_kept() -> None:
     assert kept((entry(1), entry(2), entry(3)), 2) == (entry(2), entry(3))
     assert kept((entry(1),), 2) == (entry(1),)
+
+
+def test_the_best_stays_as_long_as_a_checkpoint_that_would_publish_it() -> None:
+    first, second, third = entry(1, best=1), entry(2, best=1), entry(3, best=1)
+    assert kept((first, second, third), 1) == (first, third)
+    assert kept((first, third, entry(4, best=4)), 2) == (first, third, entry(4, best=4))
+    assert kept((first, third, entry(4, best=4), entry(5, best=4)), 2) == (entry(4, best=4), entry(5, best=4))
+
+
+def test_the_way_back_leads_to_the_newest_that_is_old_enough_or_to_the_oldest() -> None:
+    entries = entry(0), entry(10), entry(20)
+    assert [before(entries, step).step for step in (30, 20, 19, 9, -1)] == [20, 20, 10, 0, 0]
+    assert before(entries[1:], 5) == entries[1]
 
 
 def test_manifests_go_before_shards() -> None:

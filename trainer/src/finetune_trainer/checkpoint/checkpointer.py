@@ -20,7 +20,7 @@ import torch.distributed as dist
 from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import Run, read_manifest
 from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies
-from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Piece, Shard, shard_key
+from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Piece, Shard, Skipped, shard_key
 from finetune_trainer.checkpoint.room import need_room
 from finetune_trainer.checkpoint.shards import (
     HostCopy,
@@ -44,6 +44,7 @@ class _Snapshot:
 
     step: int
     state: Mapping[str, Any]
+    best_step: int | None
     optimizer_step: int
     pieces: tuple[Piece, ...]
     tensors: Mapping[str, torch.Tensor]
@@ -62,9 +63,8 @@ class Checkpointer:
         self._run = run
         self._scratch = scratch
         self._keep_last = keep_last
-        told = gang.broadcast(None if run is None else {"uri": run.uri, "head": run.head.to_json()})
-        self._uri: str = told["uri"]
-        self._head = Head.parse(told["head"])
+        self._uri: str = gang.broadcast(None if run is None else run.uri)
+        self._hear_of_head()
         # Collectives of two threads may not meet in one group.
         background = dist.new_group(backend="gloo", timeout=TIMEOUT)
         if not isinstance(background, dist.ProcessGroup):
@@ -74,6 +74,11 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._committed_step: int | None = None
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Steps that are never to be taken."""
+        return self._head.skipped
 
     @property
     def committed_step(self) -> int | None:
@@ -100,12 +105,7 @@ class Checkpointer:
                 break
             corrupt.append(entry)
             if len(corrupt) == 2:
-                raise StageFailed(
-                    ExitCode.CHECKPOINTS_CORRUPT,
-                    "CheckpointsCorrupt",
-                    f"the checkpoints of steps {corrupt[1].step} and {corrupt[0].step} under {self._uri} are damaged: "
-                    "look for the cause in the store, then delete that folder to train anew",
-                )
+                raise self._corrupt(f"the checkpoints of steps {corrupt[1].step} and {corrupt[0].step} are")
         if corrupt and self._run is not None:
             self._run.forget(tuple(corrupt))
         if found is None:
@@ -114,14 +114,39 @@ class Checkpointer:
         self._committed_step = found.step
         return found.step, found.state
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Checkpoint the engine as it stands after optimizer step `step` ≥ 1, with JSON `state` (rank 0's counts).
+    def roll_back(self, suspects: range, reason: str) -> tuple[int, dict[str, Any]]:
+        """Restore the newest checkpoint from before these steps, which are never taken again: its step and state.
 
+        Raises as `load`, and Fenced.
+        """
+        self.finish()
+        if self._run is not None:
+            self._run.skip(suspects, reason)
+        self._hear_of_head()
+        found = self.load()
+        if found is None:
+            raise self._corrupt(f"all checkpoints from before step {suspects.start} are")
+        return found
+
+    def restore(self, step: int) -> None:
+        """Put back what was saved with `step` as its own best step. Raises as `load`."""
+        self.finish()
+        self._hear_of_head()
+        entry = next((entry for entry in self._head.checkpoints if entry.step == step), None)
+        if entry is None or self._load_one(entry) is None:
+            raise self._corrupt(f"the checkpoint of step {step}, the best, is")
+
+    def save(self, step: int, state: Mapping[str, Any], *, best_step: int | None = None) -> None:
+        """Checkpoint the engine as it stands after optimizer step `step` ≥ 0, with JSON `state` (rank 0's counts).
+
+        That of `best_step` is kept as long as this one, to be restored at the end.
         Returns when the state is copied to host memory; where the save before is not done yet, it waits for that first.
         """
         self.finish()
         partition = partition_of(self._engine)
-        snapshot = _Snapshot(step, state, optimizer_step_of(partition), partition.pieces, self._host.take(partition))
+        snapshot = _Snapshot(
+            step, state, best_step, optimizer_step_of(partition), partition.pieces, self._host.take(partition)
+        )
         self._thread = threading.Thread(target=self._store, args=(snapshot,), name="checkpoint", daemon=True)
         self._thread.start()
 
@@ -138,6 +163,16 @@ class Checkpointer:
             self._thread.join()
             self._thread = None
         self.poll()
+
+    def _hear_of_head(self) -> None:
+        self._head = Head.parse(self._gang.broadcast(None if self._run is None else self._run.head.to_json()))
+
+    def _corrupt(self, what: str) -> StageFailed:
+        return StageFailed(
+            ExitCode.CHECKPOINTS_CORRUPT,
+            "CheckpointsCorrupt",
+            f"{what} damaged: look for the cause in the store, then delete {self._uri} to train anew",
+        )
 
     def _store(self, snapshot: _Snapshot) -> None:
         try:
@@ -158,7 +193,8 @@ class Checkpointer:
         outcome = next((report["error"] for report in reports if "error" in report), None)
         if outcome is None and self._run is not None:
             try:
-                self._run.commit(_manifest(snapshot, self._head.epoch, reports), keep_last=self._keep_last)
+                manifest = _manifest(snapshot, self._head.epoch, reports)
+                self._run.commit(manifest, keep_last=self._keep_last, best_step=snapshot.best_step)
             except Exception as error:  # noqa: BLE001 - as above
                 own_error, outcome = error, f"rank 0: {error}"
         outcome = self._background.broadcast(outcome)

@@ -3,6 +3,7 @@
 open_run   HEAD.epoch += 1                          at every start of the gang
 commit     shards … → manifest (create) → HEAD      exists from here on
            → delete what HEAD no longer lists: manifests, then shards
+skip       HEAD: what training is to leave out, without the checkpoints that have seen it
 publish    files … → manifest (create) → HEAD
 """
 
@@ -19,8 +20,8 @@ from hashlib import sha256
 from pydantic import ValidationError
 
 from finetune_api.contract import ExitCode
-from finetune_trainer.checkpoint.layout import CHECKPOINTS, HEAD, Entry, Head, Manifest, manifest_key
-from finetune_trainer.checkpoint.retention import kept, to_delete
+from finetune_trainer.checkpoint.layout import CHECKPOINTS, HEAD, Entry, Head, Manifest, Skipped, manifest_key
+from finetune_trainer.checkpoint.retention import before, kept, to_delete
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import NotFound, PreconditionFailed, Storage, StorageError
 from finetune_trainer.verified import read_verified
@@ -72,14 +73,19 @@ class Run:
         if self._fenced is not None:
             raise self._fenced
 
-    def commit(self, manifest: Manifest, *, keep_last: int) -> None:
-        """Make a checkpoint count whose shards are all stored, and let the oldest go.
+    def commit(self, manifest: Manifest, *, keep_last: int, best_step: int | None = None) -> None:
+        """Make a checkpoint count whose shards are all stored, and let the oldest go, but that of `best_step`.
 
         Raises Fenced, StoreUnavailable or AccessDenied; the checkpoint before is then still there.
         """
         content = manifest.model_dump_json(by_alias=True).encode()
         self._create(manifest_key(manifest.step, manifest.epoch), content)
-        entry = Entry(step=manifest.step, epoch=manifest.epoch, manifest_sha256=sha256(content).hexdigest())
+        entry = Entry(
+            step=manifest.step,
+            epoch=manifest.epoch,
+            manifest_sha256=sha256(content).hexdigest(),
+            best_step=best_step,
+        )
         # Without itself first: after a lost answer the list may hold it already.
         self._swap(lambda head: {"checkpoints": kept((*(e for e in head.checkpoints if e != entry), entry), keep_last)})
         self._collect()
@@ -87,6 +93,21 @@ class Run:
     def forget(self, entries: tuple[Entry, ...]) -> None:
         """Take checkpoints that turned out to be corrupt off the list. Raises as `commit`."""
         self._swap(lambda head: {"checkpoints": tuple(e for e in head.checkpoints if e not in entries)})
+
+    def skip(self, suspects: range, reason: str) -> None:
+        """Never take these steps, or those of them that come after the oldest checkpoint: newer ones count no more.
+
+        The newest checkpoint is then one from before them. Raises as `commit`; LookupError when there is none at all.
+        """
+        goal = before(self._head.checkpoints, suspects.start - 1)
+        skipped = Skipped(first=max(suspects.start, goal.step + 1), last=suspects.stop - 1, reason=reason)
+        # As with `commit`, a write that seemed lost may be there already.
+        self._swap(
+            lambda head: {
+                "checkpoints": tuple(entry for entry in head.checkpoints if entry.step <= goal.step),
+                "skipped": (*(known for known in head.skipped if known != skipped), skipped),
+            }
+        )
 
     def publish(self, key: str, content: bytes, step: int) -> Entry:
         """Make a publication count whose files are all stored; `key` is relative to the run. Raises as `commit`."""
@@ -216,6 +237,7 @@ def open_run(
             writer=secrets.token_hex(8),
             renewed=now,
             checkpoints=head.checkpoints if head else (),
+            skipped=head.skipped if head else (),
             published=head.published if head else None,
         )
         try:

@@ -22,6 +22,17 @@ class Entry(Model):
     epoch: int
     """Under which it was written: part of its key."""
     manifest_sha256: Sha256
+    best_step: int | None = None
+    """Of the best validation until then, if that one's weights are to be published: its checkpoint stays with this."""
+
+
+class Skipped(Model):
+    """Steps of the plan that are never taken, for training went wrong there."""
+
+    first: int
+    last: int
+    """Where that was noticed."""
+    reason: str
 
 
 class Head(Model):
@@ -38,6 +49,8 @@ class Head(Model):
     """When the owner last said that it is alive; None: it has left."""
     checkpoints: tuple[Entry, ...] = ()
     """The newest last."""
+    skipped: tuple[Skipped, ...] = ()
+    """Counts from the roll-back on, whatever the checkpoint that a start finds was saved with."""
     published: Entry | None = None
     """The finished model."""
 

@@ -1,4 +1,4 @@
-"""Which checkpoints may go, and in which order their objects do. Pure."""
+"""Which checkpoints may go, in which order their objects do, and which one is gone back to. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ _KEY = re.compile(rf"^{CHECKPOINTS}/step-(\d+)/epoch-(\d+)/(.+)$")
 
 
 def kept(entries: tuple[Entry, ...], keep_last: int) -> tuple[Entry, ...]:
-    """The newest `keep_last`, which lie at the end."""
-    return entries[-keep_last:]
+    """The newest `keep_last`, which lie at the end, and those that they name as their best."""
+    newest = entries[-keep_last:]
+    best = {entry.best_step for entry in newest}
+    return tuple(entry for entry in entries if entry in newest or entry.step in best)
+
+
+def before(entries: tuple[Entry, ...], step: int) -> Entry:
+    """Where to go back to: the newest checkpoint up to `step`, the oldest where all are newer."""
+    return next((entry for entry in reversed(entries) if entry.step <= step), entries[0])
 
 
 def to_delete(keys: Iterable[str], head: Head) -> tuple[str, ...]:

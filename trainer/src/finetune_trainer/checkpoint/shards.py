@@ -23,6 +23,8 @@ MASTER: Final = "master"
 MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 """AdamW's. Another optimizer first declares its own kinds here."""
 KINDS: Final = (MASTER, *MOMENTS)
+_NO_MOMENT: Final = torch.zeros(1)
+"""AdamW's, before its first step."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class HostCopy:
         start = 0
         for group, moments in zip(partition.groups, partition.moments, strict=True):
             for kind, target in self._tensors.items():
-                source = group.detach() if kind == MASTER else moments[kind]
+                source = group.detach() if kind == MASTER else moments.get(kind, _NO_MOMENT)
                 target[start : start + group.numel()].copy_(source, non_blocking=True)
             start += group.numel()
         if partition.groups[0].is_cuda:
@@ -91,7 +93,7 @@ class HostCopy:
 
 def optimizer_step_of(partition: Partition) -> int:
     """AdamW's own count, which corrects its bias."""
-    return int(partition.moments[0]["step"])
+    return int(partition.moments[0].get("step", 0))
 
 
 def write_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
