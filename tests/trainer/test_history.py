@@ -1,4 +1,6 @@
 from finetune_api.result import Metrics
+from finetune_trainer.checkpoint.layout import Skipped
+from finetune_trainer.divergence import REMEMBERED
 from finetune_trainer.history import MAX_POINTS, History, Point, Score
 
 
@@ -33,3 +35,22 @@ def test_metrics_are_what_was_measured_last():
         base_test_loss=4.0, base_test_accuracy=0.1, test_loss=None, validation_loss=2.5, train_loss=0.5
     )
     assert History().metrics == Metrics()
+
+
+def test_the_latest_losses_are_kept_of_every_step():
+    history = after(3 * MAX_POINTS + 1)
+    assert history.recent == tuple(1 / step for step in range(3 * MAX_POINTS + 2 - REMEMBERED, 3 * MAX_POINTS + 2))
+
+
+def test_metrics_are_of_the_weights_that_are_published():
+    history = after(5)
+    for step, loss in ((2, 3.0), (4, 2.5), (5, 2.9)):
+        history = history.with_validation(step, Score(loss=loss, accuracy=0.0))
+    assert (history.published_step, history.metrics.validation_loss) == (5, 2.9)
+    best = history.with_best(history.validations[1])
+    assert (best.published_step, best.metrics.validation_loss, best.validation_loss) == (4, 2.5, 2.9)
+
+
+def test_both_ends_of_what_is_left_out_are():
+    history = History(skipped=(Skipped(first=3, last=5, reason="a spike"), Skipped(first=9, last=9, reason="a spike")))
+    assert [step for step in range(1, 11) if history.skips(step)] == [3, 4, 5, 9]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune_trainer.packing import (
+    DUMMY,
     Batch,
     PlacedRow,
     accumulation,
@@ -160,3 +161,7 @@ def test_no_documents_make_no_steps():
     assert Batch(0, 1.0, ((0,),)) == next(
         batches(np.array([5], dtype=np.int32), sequence_length=8, global_batch_size=2, seed=0, epochs=1)
     )
+
+
+def test_a_batch_names_the_documents_of_all_its_rows():
+    assert Batch(0, 1.0, ((3, 1), DUMMY, (2,))).documents == [3, 1, 2]

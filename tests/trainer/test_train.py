@@ -123,6 +123,32 @@ def test_one_rank_that_is_stopped_after_the_last_step_publishes_with_the_others(
     assert [(answer["code"], answer["result"]["published"]["step"]) for answer in answers] == [(0, 2)] * 2
 
 
+def test_when_the_validation_loss_rises_again_training_ends_and_the_best_weights_are_published(preloaded, tmp_path):
+    training = {
+        "sequenceLength": 256,
+        "globalBatchSize": 4,
+        "epochs": 8,
+        "learningRate": 1,
+        "schedule": "Constant",
+        "precision": "Float32",
+        "earlyStopping": {"patience": 2},
+    }
+    evaluation = {"everySteps": 3, "maxRows": 20, "generateRows": 0}
+    snapshot = prepared(tmp_path, training=training, evaluation=evaluation)
+    # What may change while a job is suspended no longer decides when it ends.
+    changed = snapshot.spec.evaluation.model_copy(update={"every_steps": 1})
+    spec = snapshot.spec.model_copy(update={"evaluation": changed})
+    answers = train(preloaded, tmp_path, snapshot.model_copy(update={"spec": spec}))
+    assert [answer["code"] for answer in answers] == [0, 0]
+
+    published = Published.parse(answers[0]["result"]["published"])
+    validations = metrics_of(published)["validations"]
+    best = min(validations, key=lambda validation: validation["loss"])
+    assert [validation["step"] for validation in validations] == list(range(3, best["step"] + 7, 3))
+    assert (published.step, published.metrics.validation_loss) == (best["step"], best["loss"])
+    assert answers[0]["result"]["checkpointStep"] == best["step"] + 6 < snapshot.prepared.resolved.total_steps
+
+
 def test_a_model_that_has_changed_since_prepare_is_refused(preloaded, tmp_path):
     snapshot = prepared(tmp_path)
     config = tmp_path / "model" / "config.json"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
-from finetune_trainer.pages.chart import HEIGHT, WIDTH, Curve, chart, smoothed, ticks
+from finetune_trainer.pages.chart import HEIGHT, WIDTH, Band, Curve, chart, smoothed, ticks
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,15 @@ def test_what_is_not_finite_is_left_out_and_nothing_draws_nothing() -> None:
 
 def test_a_single_step_is_a_point() -> None:
     assert "<circle" in chart([Curve("a", "train", [(1, 2.0)])], label="a")
+
+
+def test_a_band_covers_its_steps_and_stays_in_the_frame() -> None:
+    bands = [Band("left out: <NaN>", 3, 4), Band("after the end", 9, 30)]
+    drawn = chart([Curve("a", "train", [(1, 5.0), (11, 1.0)])], label="a", bands=bands)
+    places = re.findall(r'class="band" x="([0-9.]+)" y="14" width="([0-9.]+)"', drawn)
+    step = (WIDTH - 56 - 16) / 10
+    assert [(float(x), float(width)) for x, width in places] == [
+        (pytest.approx(56 + 1.5 * step, abs=0.1), pytest.approx(2 * step, abs=0.1)),
+        (pytest.approx(56 + 7.5 * step, abs=0.1), pytest.approx(2.5 * step, abs=0.1)),
+    ]
+    assert "<title>left out: &lt;NaN&gt;</title>" in drawn

@@ -10,6 +10,7 @@ import results
 from finetune_api.contract import Stage
 from finetune_api.result import SplitCounts
 from finetune_api.snapshot import Snapshot
+from finetune_trainer.checkpoint.layout import Skipped
 from finetune_trainer.history import History, Point, Sample, Score, Validation
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures, prior
 from finetune_trainer.publish.page import report_page
@@ -82,6 +83,17 @@ def test_curves_have_a_line_and_every_validation_a_point() -> None:
     assert page.count("<polyline") == 4
     assert page.count('<circle class="valid"') == 4
     assert "validation, step 200: 3.218" in page
+
+
+def test_the_best_validation_and_steps_that_were_left_out_are_marked_on_the_curve() -> None:
+    skipped = Skipped(first=90, last=99, reason="the loss or its gradient is no longer finite")
+    history = history_of().model_copy(update={"best_step": 150, "skipped": (skipped,)})
+    page = page_of(history)
+
+    assert "best validation, step 150" in page
+    assert "steps 90 to 99 left out: the loss or its gradient is no longer finite" in page
+    assert (page.count('<circle class="best"'), page.count('<rect class="band"')) == (1, 1)
+    assert "left out" not in page_of(history_of())
 
 
 def test_samples_stand_side_by_side() -> None:

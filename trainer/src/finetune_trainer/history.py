@@ -6,6 +6,8 @@ from typing import Self
 
 from finetune_api.model import Model
 from finetune_api.result import Metrics
+from finetune_trainer.checkpoint.layout import Skipped
+from finetune_trainer.divergence import REMEMBERED
 from finetune_trainer.measures import Measures
 
 MAX_POINTS = 2000
@@ -60,6 +62,12 @@ class History(Model):
     points: tuple[Point, ...] = ()
     every: int = 1
     """Steps between two points."""
+    recent: tuple[float, ...] = ()
+    """The latest losses, of every step: what tells a spike."""
+    skipped: tuple[Skipped, ...] = ()
+    """Steps that were left out after training had gone wrong there."""
+    best_step: int | None = None
+    """Of the best validation so far, where its weights are the ones to publish; None: the last weights are."""
     validations: tuple[Validation, ...] = ()
     test_rows: int = 0
     """Raw rows of the test split, at most, that the base model was measured on: the trained one is, on the same."""
@@ -73,17 +81,30 @@ class History(Model):
     """None: the base model has not been measured yet."""
 
     def with_point(self, point: Point) -> Self:
+        recent = (*self.recent, point.loss)[-REMEMBERED:]
         if point.step % self.every:
-            return self.model_copy(update={"latest": point})
+            return self.model_copy(update={"latest": point, "recent": recent})
         points, every = (*self.points, point), self.every
         if len(points) > MAX_POINTS:
             every *= 2
             points = tuple(kept for kept in points if kept.step % every == 0)
-        return self.model_copy(update={"points": points, "every": every, "latest": point})
+        return self.model_copy(update={"points": points, "every": every, "latest": point, "recent": recent})
 
     def with_validation(self, step: int, score: Score) -> Self:
         validation = Validation(step=step, **dict(score))
         return self.model_copy(update={"validations": (*self.validations, validation)})
+
+    def with_best(self, validation: Validation | None) -> Self:
+        return self.model_copy(update={"best_step": validation.step if validation else None})
+
+    def skips(self, step: int) -> bool:
+        """Whether it is left out."""
+        return any(skipped.first <= step <= skipped.last for skipped in self.skipped)
+
+    @property
+    def published_step(self) -> int:
+        """The step whose weights are published. Raises ValueError before the first."""
+        return self.last.step if self.best_step is None else self.best_step
 
     @property
     def last(self) -> Point:
@@ -99,10 +120,12 @@ class History(Model):
 
     @property
     def metrics(self) -> Metrics:
+        """Of the weights that are published."""
+        best = next((validation.loss for validation in self.validations if validation.step == self.best_step), None)
         return Metrics(
             base_test_loss=self.base_test.loss if self.base_test else None,
             test_loss=self.test.loss if self.test else None,
-            validation_loss=self.validation_loss,
+            validation_loss=self.validation_loss if best is None else best,
             train_loss=self.latest.loss if self.latest else None,
             base_test_accuracy=self.base_test.accuracy if self.base_test else None,
             test_accuracy=self.test.accuracy if self.test else None,

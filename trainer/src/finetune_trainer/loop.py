@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -12,32 +13,44 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from finetune_api.contract import ExitCode
 from finetune_api.result import Resolved
 from finetune_api.spec import Training
+from finetune_trainer.checkpoint.layout import Skipped
+from finetune_trainer.divergence import Diverged, refuse_divergence
+from finetune_trainer.early_stopping import best_of, is_over
 from finetune_trainer.engine import Division
-from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang
 from finetune_trainer.history import History, Point, Score
 from finetune_trainer.packing import Batch, batches, micro_batches
 from finetune_trainer.prepared import Documents
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.stopping import stopped
+from finetune_trainer.stopwatch import Stopwatch
+from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.tokens import tokens_of
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints(Protocol):
-    """Where the loop leaves what a resume needs. Collective, but for `busy`."""
+    """Where the loop leaves what a resume needs. Collective, but for `busy` and `skipped`."""
 
     @property
     def busy(self) -> bool:
         """Whether this rank is still uploading the last one."""
 
+    @property
+    def skipped(self) -> tuple[Skipped, ...]: ...
+
     def poll(self) -> None: ...
 
-    def save(self, step: int, state: dict[str, Any], /) -> None: ...
+    def save(self, step: int, state: Mapping[str, Any], /, *, best_step: int | None = None) -> None: ...
 
     def finish(self) -> None: ...
+
+    def roll_back(self, suspects: range, reason: str, /) -> tuple[int, Mapping[str, Any]]: ...
+
+    def restore(self, step: int, /) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +79,96 @@ class Surroundings:
     beat: Callable[[], None]
     waiting: Callable[[], AbstractContextManager[None]]
     """Held while a checkpoint may wait for the store, which is no hang."""
-    report: Callable[[Batch, int, History], None]
-    """After a step of so many tokens."""
+    report: Callable[[Batch, int, History, Sequence[float]], None]
+    """After a step of so many tokens, whose forward passes took each rank so many seconds."""
+    telemetry: Callable[[], Telemetry]
+    """What of the clock's is to be kept with a checkpoint: no decision reads it."""
 
 
 def train(
     engine: Any, documents: Documents, course: Course, at: Surroundings, *, done: int, history: History
 ) -> History:
-    """Take the optimizer steps `done` + 1 to `total_steps`. The last is validated, and its checkpoint under way.
+    """Take the steps of the plan after `done`, and leave the weights that are to be published in the engine.
+
+    The last step is validated, and its checkpoint under way. Where training goes wrong it goes back, once for all
+    starts of the run, and the steps that led there are left out.
 
     Raises StageFailed: `Diverged`, or `Stopped` when every rank was told to stop and the checkpoint of it counts.
     """
-    gang, training, total_steps = at.gang, course.training, course.resolved.total_steps
+    while True:
+        try:
+            history = _take_steps(engine, documents, course, at, done=done, history=history)
+            break
+        except Diverged as diverged:
+            if history.skipped:
+                raise
+            with at.waiting():
+                done, state = at.checkpoints.roll_back(diverged.suspects, diverged.what)
+            history = history_of(state, at.checkpoints.skipped)
+            skipped = history.skipped[-1]
+            log.warning("%s; back to step %d, steps %d to %d are left out", diverged, done, skipped.first, skipped.last)
+    if history.best_step is not None and history.best_step != history.last.step:
+        with at.waiting():
+            at.checkpoints.restore(history.best_step)
+    return history
+
+
+def _take_steps(
+    engine: Any, documents: Documents, course: Course, at: Surroundings, *, done: int, history: History
+) -> History:
+    """Until the plan or the patience ends. Raises as `train`, and Diverged."""
+    gang, early_stopping = at.gang, course.training.early_stopping
+    last = _last_step(course, history)
     saved = at.clock()
+    for step, batch in _steps_after(done, documents, course, history):
+        if early_stopping is not None and is_over(history.validations, early_stopping):
+            break  # before this start already
+        rate = _set_learning_rate(engine, course, step)
+        num_trained = int(documents.trained[batch.documents].sum())
+        loss, forward_seconds = _step(engine, documents, course.division, at, batch, step=step, num_trained=num_trained)
+
+        due = gang.rank == 0 and at.clock() - saved >= course.checkpoint_seconds and not at.checkpoints.busy
+        own_seconds = (forward_seconds * (rank == gang.rank) for rank in range(gang.world_size))
+        total, num_stopping, due_somewhere, *seconds = gang.sum([loss, at.stopping(), due, *own_seconds])
+        norm = float(engine.get_global_grad_norm()) if engine.was_step_applied() else math.inf
+        point = Point(step=step, loss=total / num_trained, learning_rate=rate, gradient_norm=norm)
+        history = history.with_point(point)
+        refuse_divergence(step, history.recent, point.loss, norm)
+        at.checkpoints.poll()
+
+        if (step == last or step % course.validate_every == 0) and (score := at.validate()) is not None:
+            refuse_divergence(step, (), score.loss)
+            history = history.with_validation(step, score)
+            if early_stopping is not None:
+                history = history.with_best(best_of(history.validations, early_stopping.metric))
+        ends = step == last or (early_stopping is not None and is_over(history.validations, early_stopping))
+        stops_here = num_stopping == gang.world_size and not ends
+        if due_somewhere or ends or stops_here or history.best_step == step:
+            with at.waiting():
+                at.checkpoints.save(step, state_of(history, at.telemetry()), best_step=history.best_step)
+                if stops_here:
+                    at.checkpoints.finish()
+            saved = at.clock()
+        at.report(batch, int(documents.lengths[batch.documents].sum()), history, seconds)
+        if stops_here:
+            raise stopped(gang, step)
+        if ends:
+            break
+    return history
+
+
+def state_of(history: History, telemetry: Telemetry) -> dict[str, Any]:
+    """What a checkpoint keeps of them."""
+    return {"history": history.to_json(), "telemetry": telemetry.to_json()}
+
+
+def history_of(state: Mapping[str, Any], skipped: tuple[Skipped, ...]) -> History:
+    """As it was saved, and what is skipped as it is known now."""
+    return History.parse(state["history"]).model_copy(update={"skipped": skipped})
+
+
+def _steps_after(done: int, documents: Documents, course: Course, history: History) -> Iterator[tuple[int, Batch]]:
+    training = course.training
     plan = batches(
         documents.lengths,
         sequence_length=training.sequence_length,
@@ -86,37 +176,13 @@ def train(
         seed=training.seed,
         epochs=training.epochs,
     )
-    for step, batch in islice(enumerate(plan, 1), done, total_steps):
-        rate = _set_learning_rate(engine, course, step)
-        num_trained = sum(int(documents.trained[list(row)].sum()) for row in batch.rows)
-        loss = _accumulate(engine, documents, course.division, at, batch, step=step, num_trained=num_trained)
+    steps = islice(enumerate(plan, 1), done, course.resolved.total_steps)
+    return ((step, batch) for step, batch in steps if not history.skips(step))
 
-        due = gang.rank == 0 and at.clock() - saved >= course.checkpoint_seconds and not at.checkpoints.busy
-        total, num_stopping, due_somewhere = gang.sum([loss, at.stopping(), due])
-        refuse_divergence(math.isfinite(total), step)
-        engine.step()
-        # The engine skips a step whose gradients are not finite; every rank sees the same.
-        refuse_divergence(engine.was_step_applied(), step)
-        norm = float(engine.get_global_grad_norm())
-        point = Point(step=step, loss=total / num_trained, learning_rate=rate, gradient_norm=norm)
-        history = history.with_point(point)
-        at.checkpoints.poll()
 
-        is_last = step == total_steps
-        stops_here = num_stopping == gang.world_size and not is_last
-        if (is_last or step % course.validate_every == 0) and (score := at.validate()) is not None:
-            refuse_divergence(math.isfinite(score.loss), step)
-            history = history.with_validation(step, score)
-        if due_somewhere or is_last or stops_here:
-            with at.waiting():
-                at.checkpoints.save(step, history.to_json())
-                if stops_here:
-                    at.checkpoints.finish()
-            saved = at.clock()
-        at.report(batch, sum(int(documents.lengths[list(row)].sum()) for row in batch.rows), history)
-        if stops_here:
-            raise stopped(gang, step)
-    return history
+def _last_step(course: Course, history: History) -> int:
+    steps = range(course.resolved.total_steps, 0, -1)
+    return next((step for step in steps if not history.skips(step)), 0)
 
 
 def _set_learning_rate(engine: Any, course: Course, step: int) -> float:
@@ -133,7 +199,7 @@ def _set_learning_rate(engine: Any, course: Course, step: int) -> float:
     return rate
 
 
-def _accumulate(
+def _step(
     engine: Any,
     documents: Documents,
     division: Division,
@@ -142,8 +208,8 @@ def _accumulate(
     *,
     step: int,
     num_trained: int,
-) -> float:
-    """Gradients of the batch's mean loss, short of the optimizer step; this rank's part of the summed loss."""
+) -> tuple[float, float]:
+    """One optimizer step on the batch's mean loss; this rank's part of the summed loss, and of the seconds for it."""
     engine.module.in_flight.step = step
     share = micro_batches(
         batch.rows,
@@ -152,25 +218,18 @@ def _accumulate(
         rank=at.gang.rank,
         world_size=at.gang.world_size,
     )
+    forward = Stopwatch(at.gang.device)
     losses: list[Tensor] = []
-    for micro_step, rows in enumerate(share, 1):
-        summed = engine(tokens_of(documents, rows, at.gang.device))
+    for rows in share:
+        tokens = tokens_of(documents, rows, at.gang.device)
+        with forward.running():
+            summed = engine(tokens)
         # The engine averages over ranks: the mean over the global batch is this rank's sum times ranks over tokens.
         engine.backward(summed * (at.gang.world_size / num_trained), scale_wrt_gas=False)
         losses.append(summed.detach())
-        if micro_step < division.micro_steps:
-            engine.step()
+        # The last of them updates the weights, whatever the loss: only what is taken back is found out afterwards, and
+        # gradients that were not used would be part of the next step.
+        engine.step()
         at.beat()
-    # Read once, not after every micro step: reading waits for the device.
-    return float(torch.stack(losses).double().sum())
-
-
-def refuse_divergence(is_finite: bool, step: int) -> None:
-    """Raises StageFailed unless what was measured at this step is a number. Every rank has measured the same."""
-    if not is_finite:
-        raise StageFailed(
-            ExitCode.DIVERGED,
-            "Diverged",
-            f"the loss or its gradient is no longer finite at step {step}: try a smaller learning rate or more warm-up",
-            field="spec.training.learningRate",
-        )
+    # Read once, when all is queued: reading waits for the device.
+    return float(torch.stack(losses).double().sum()), forward.read()

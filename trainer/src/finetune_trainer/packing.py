@@ -49,6 +49,10 @@ class Batch:
     """Share of that pass that is done once this step is."""
     rows: tuple[Row, ...]
 
+    @property
+    def documents(self) -> list[int]:
+        return [document for row in self.rows for document in row]
+
 
 def pack_epoch(lengths: NDArray[np.int32], *, sequence_length: int, seed: int, epoch: int) -> Rows:
     """Rows of at most `sequence_length` tokens that hold every document exactly once, whole.

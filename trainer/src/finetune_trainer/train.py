@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
-import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import deepspeed
@@ -23,20 +23,21 @@ from finetune_trainer import materials, tokenizers
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
+from finetune_trainer.divergence import refuse_divergence
 from finetune_trainer.engine import Division, make_engine
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware, most_memory
-from finetune_trainer.history import History
+from finetune_trainer.history import History, Score
 from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.log_lines import ProgressLines
-from finetune_trainer.loop import Course, Surroundings, refuse_divergence, train
+from finetune_trainer.loop import Course, Surroundings, history_of, state_of, train
 from finetune_trainer.materials import Materials
 from finetune_trainer.model import Adapter, Head, load_model
-from finetune_trainer.objectives import Examination, objective_for
+from finetune_trainer.objectives import objective_for
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
-from finetune_trainer.prepared import Documents, open_data
+from finetune_trainer.prepared import open_data
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.publish.model import publish
@@ -116,8 +117,9 @@ def run_rank(
         )
         with reporter.alive():
             loaded = checkpointer.load()
-        done, history = (loaded[0], History.parse(loaded[1])) if loaded else (0, History())
-        reporter.gang_started(Telemetry(), step=done, world_size=gang.world_size)
+        done, state = loaded or (0, state_of(History(), Telemetry()))
+        history = history_of(state, checkpointer.skipped)
+        reporter.gang_started(Telemetry.parse(state["telemetry"]), step=done, world_size=gang.world_size)
 
         total_steps = prepared.resolved.total_steps
         reporter.say(
@@ -130,29 +132,33 @@ def run_rank(
         examination = objective.examination(
             engine.module, gang, micro_batch_size=division.micro_batch_size, beat=reporter.beat
         )
-        if history.samples is None:
+        if loaded is None:
             history = examination.measure_base(history, data.test)
+            # What was measured is never measured again, and there is always something to go back to.
+            checkpointer.save(0, state_of(history, reporter.telemetry))
 
         reporter.training_begins(step=done, total_steps=total_steps)
         course = Course(
             training=spec.training,
             resolved=prepared.resolved,
             division=division,
-            validate_every=spec.evaluation.every_steps,
+            validate_every=prepared.resolved.validate_every or spec.evaluation.every_steps,
             checkpoint_seconds=spec.checkpoint.interval_seconds,
         )
-        surroundings = _surroundings(gang, checkpointer, examination, reporter, stop, data.validation, spec)
+        max_rows = prepared.resolved.validation_rows or spec.evaluation.max_rows
+        validate = partial(examination.score, data.validation, max_rows=max_rows)
+        surroundings = _surroundings(gang, checkpointer, validate, reporter, stop)
         # From here on nobody leaves alone: the others would be lost without it.
         stop.note()
         history = train(engine, data.train, course, surroundings, done=done, history=history)
         with reporter.alive():
             checkpointer.finish()
         reporter.say(Activity.EVALUATING, checkpoint_step=checkpointer.committed_step)
-        leave_if_stopping(gang, stop, total_steps)
+        leave_if_stopping(gang, stop, history.last.step)
 
         history = examination.measure_trained(history, data.test)
-        refuse_divergence(history.test is None or math.isfinite(history.test.loss), total_steps)
-        leave_if_stopping(gang, stop, total_steps)
+        refuse_divergence(history.published_step, (), None if history.test is None else history.test.loss)
+        leave_if_stopping(gang, stop, history.last.step)
 
         reporter.say(Activity.PUBLISHING)
         with reporter.alive():
@@ -169,7 +175,7 @@ def run_rank(
                     scratch=pod.scratch / "publish",
                 )
                 if tracking is not None:
-                    tracking.finish(history.last.step, history.metrics)
+                    tracking.finish(history.published_step, history.metrics)
             gang.barrier()
             published = read_published(storage, spec.output.uri, prepared.run)
             # Until all have seen it, none may leave: a rank that was gone would make the gang's end a failure.
@@ -241,23 +247,26 @@ def _engine(
 def _surroundings(
     gang: Gang,
     checkpointer: Checkpointer,
-    examination: Examination,
+    validate: Callable[[], Score | None],
     reporter: Reporter,
     stop: StopSignal,
-    validation: Documents,
-    spec: Spec,
 ) -> Surroundings:
     return Surroundings(
         gang=gang,
         checkpoints=checkpointer,
         clock=time.monotonic,
         stopping=lambda: stop.asked,
-        validate=lambda: examination.score(validation, max_rows=spec.evaluation.max_rows),
+        validate=validate,
         beat=reporter.beat,
         waiting=reporter.alive,
-        report=lambda batch, num_tokens, history: reporter.step_ended(
-            batch, history, num_tokens=num_tokens, forward_seconds=(0.0,), checkpoint_step=checkpointer.committed_step
+        report=lambda batch, num_tokens, history, forward_seconds: reporter.step_ended(
+            batch,
+            history,
+            num_tokens=num_tokens,
+            forward_seconds=forward_seconds,
+            checkpoint_step=checkpointer.committed_step,
         ),
+        telemetry=lambda: reporter.telemetry,
     )
 
 

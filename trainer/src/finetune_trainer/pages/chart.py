@@ -24,7 +24,16 @@ class Curve:
     dots: bool = False
 
 
-def chart(curves: Sequence[Curve], *, label: str, x_label: str = "step") -> str:
+@dataclass(frozen=True)
+class Band:
+    """A stretch of the x-axis that is marked over the whole height."""
+
+    name: str
+    first: float
+    last: float
+
+
+def chart(curves: Sequence[Curve], *, label: str, x_label: str = "step", bands: Sequence[Band] = ()) -> str:
     """All curves in one frame, with ticks at round numbers; an empty string when there is nothing to draw."""
     drawn = [curve for curve in curves if curve.points]
     xs = [x for curve in drawn for x, _ in curve.points]
@@ -42,6 +51,11 @@ def chart(curves: Sequence[Curve], *, label: str, x_label: str = "step") -> str:
         )
 
     parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
+    for band in bands:
+        start, end = (min(max(place(x, low)[0], _LEFT), WIDTH - _RIGHT) for x in (band.first - 0.5, band.last + 0.5))
+        size = f'width="{end - start:.1f}" height="{HEIGHT - _TOP - _BOTTOM}"'
+        title = f"<title>{escape(band.name)}</title>"
+        parts.append(f'<rect class="band" x="{start:.1f}" y="{_TOP}" {size}>{title}</rect>')
     for y in y_ticks:
         _, top = place(left, y)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{top:.1f}" y2="{top:.1f}"/>')

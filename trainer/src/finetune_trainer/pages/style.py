@@ -29,6 +29,8 @@ h2 { margin: 0 0 12px; font-size: 17px; }
 .chart polyline.raw { stroke: var(--train); stroke-width: 1; opacity: .28; }
 .chart .train { stroke: var(--train); } .chart circle.train { fill: var(--train); }
 .chart circle.valid { fill: var(--valid); stroke: var(--card); stroke-width: 1.5; }
+.chart circle.best { fill: var(--good); stroke: var(--card); stroke-width: 1.5; }
+.chart .band { fill: var(--gone); opacity: .6; }
 .chart .grid { stroke: var(--grid); } .chart .tick { fill: var(--dim); font-size: 12px; }
 .key { color: var(--dim); font-size: 13px; margin: 0 0 8px; } .key i { display: inline-block; width: 10px; height: 10px;
   border-radius: 5px; margin: 0 6px 0 14px; } .key i:first-child { margin-left: 0; }

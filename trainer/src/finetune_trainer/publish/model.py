@@ -55,7 +55,7 @@ def publish(
         write_reports(scratch, snapshot, prepared, history, telemetry)
         manifest = Manifest(
             run=prepared.run,
-            step=history.last.step,
+            step=history.published_step,
             epoch=run.epoch,
             base_model_uri=snapshot.spec.model.uri,
             base_model_digest=prepared.model_digest,

@@ -10,7 +10,7 @@ from html import escape
 from finetune_api.result import DataSummary, Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History, Sample
-from finetune_trainer.pages.chart import Curve, chart, smoothed
+from finetune_trainer.pages.chart import Band, Curve, chart, smoothed
 from finetune_trainer.pages.document import amount, document, name_table
 from finetune_trainer.publish.labels import label_section
 from finetune_trainer.publish.timeline import timeline_section
@@ -64,18 +64,26 @@ def _figures(prepared: Prepared, history: History) -> str:
 def _curves(history: History) -> str:
     losses = [(point.step, point.loss) for point in history.points]
     validations = [(validation.step, validation.loss) for validation in history.validations]
+    best = [(step, loss) for step, loss in validations if step == history.best_step]
     drawn = chart(
         [
             Curve("training", "raw", losses),
             Curve("training, smoothed", "train", smoothed(losses)),
             Curve("validation", "valid", validations, dots=True),
+            Curve("best validation", "best", best, dots=True),
         ],
         label="loss over optimizer steps",
+        bands=[
+            Band(f"steps {skipped.first} to {skipped.last} left out: {skipped.reason}", skipped.first, skipped.last)
+            for skipped in history.skipped
+        ],
     )
-    key = (
-        '<p class="key"><i style="background:var(--train)"></i>training (of each global batch, and smoothed)'
-        '<i style="background:var(--valid)"></i>validation</p>'
-    )
+    named = [("train", "training (of each global batch, and smoothed)"), ("valid", "validation")]
+    if best:
+        named.append(("good", "the best validation, whose weights are published"))
+    if history.skipped:
+        named.append(("gone", "steps that were left out"))
+    key = "".join(f'<i style="background:var(--{color})"></i>{name}' for color, name in named)
     rates = chart(
         [Curve("learning rate", "train", [(point.step, point.learning_rate) for point in history.points])],
         label="learning rate over optimizer steps",
@@ -85,7 +93,7 @@ def _curves(history: History) -> str:
         label="gradient norm over optimizer steps",
     )
     return (
-        f"<section><h2>Loss</h2>{key}{drawn}"
+        f'<section><h2>Loss</h2><p class="key">{key}</p>{drawn}'
         f"<details><summary>Learning rate</summary>{rates}</details>"
         f"<details><summary>Gradient norm, before clipping</summary>{norms}</details></section>"
     )
