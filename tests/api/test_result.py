@@ -39,7 +39,7 @@ def _published() -> Published:
         report_uri=f"{URI}/runs/{DIGEST}/reports/{DIGEST}/report.html",
         manifest_uri=f"{URI}/runs/{DIGEST}/model/{DIGEST}/manifest.json",
         manifest_sha256=DIGEST,
-        metrics=Metrics(base_test_loss=loss, test_loss=loss, validation_loss=loss, train_loss=loss),
+        metrics=Metrics(**dict.fromkeys(Metrics.model_fields, loss)),
     )
 
 

@@ -68,3 +68,13 @@ def test_answers_are_greedy_and_in_the_order_of_their_prompts(preloaded, folder)
     for answer in preloaded.run(answered, world_size=2, folder=folder, prompts=prompts, max_new_tokens=6):
         assert answer["found"] == answer["reference"]
         assert len({tuple(ids) for ids in answer["found"]}) > 1
+
+
+def test_prompts_of_like_length_are_computed_together_and_only_so_many() -> None:
+    from finetune_trainer.generation import PROMPTS_AT_ONCE, TOKENS_AT_ONCE, batches
+
+    short = [np.zeros(length, np.int32) for length in range(1, 2 * PROMPTS_AT_ONCE + 2)]
+    assert [len(batch) for batch in batches(short)] == [PROMPTS_AT_ONCE, PROMPTS_AT_ONCE, 1]
+    assert batches(short)[-1] == [0]
+    long = [np.zeros(length, np.int32) for length in (3, TOKENS_AT_ONCE + 1, TOKENS_AT_ONCE // 2, 5)]
+    assert batches(long) == [[1], [2, 3], [0]]

@@ -100,11 +100,20 @@ class Metrics(Model):
     train_loss: Measured = None
     """Of the last optimizer step."""
     base_test_accuracy: Measured = None
-    """Of who always answers the commonest label, where the task has labels."""
+    """Of the base model; where the task has labels, of who always answers the commonest."""
     test_accuracy: Measured = None
-    """Share of rows of which all labels were told."""
+    """Share of trained tokens that were the likeliest; where the task has labels, of rows of which all were told."""
     test_macro_f1: Measured = None
     """F1, the mean over labels."""
+    base_exact_match: Measured = None
+    exact_match: Measured = None
+    """Share of answers, to the first `evaluation.generateRows` test rows, that are what was expected."""
+    base_rouge_l: Measured = None
+    rouge_l: Measured = None
+    """ROUGE-L, the mean of its F measure, 0 to 1."""
+    base_chrf: Measured = None
+    chrf: Measured = None
+    """chrF2, 0 to 100."""
 
 
 class Published(Model):

@@ -12,6 +12,7 @@ from finetune_api.result import SplitCounts
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.layout import Skipped
 from finetune_trainer.history import History, Point, Sample, Score, Validation
+from finetune_trainer.likeness import Likeness
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures, prior
 from finetune_trainer.publish.page import report_page
 from finetune_trainer.telemetry import Telemetry
@@ -133,3 +134,24 @@ def test_labels_have_their_figures_and_a_table_of_what_was_taken_for_what() -> N
     for figure in ("66.7% → 66.7%", "accuracy, from always the commonest label", "<b>bug", "0.667", "0.800"):
         assert figure in outline.text, figure
     assert "nats per token" not in outline.text
+
+
+def test_the_test_split_is_told_before_and_after_training() -> None:
+    history = history_of().model_copy(
+        update={
+            "base_test": Score(loss=4.012, accuracy=0.25, figures={"Margin": 0.0}),
+            "test": Score(loss=2.987, accuracy=0.5, figures={"Margin": 0.75}),
+            "base_answers": Likeness(rows=64, exact_match=0.125, rouge_l=0.2, chrf=21.5),
+            "answers": Likeness(rows=64, exact_match=0.875, rouge_l=0.9, chrf=88.25),
+        }
+    )
+    text = Outline(page_of(history)).text
+    for line in (
+        "Perplexity55.2619.83",
+        "Told right25.0%50.0%",
+        "Margin0.0000.750",
+        "Exact match, of 64 answers12.5%87.5%",
+        "ROUGE-L, of 64 answers0.2000.900",
+        "chrF2, of 64 answers21.588.2",
+    ):
+        assert line in text, line

@@ -1,58 +1,122 @@
-"""What a model continues prompts with."""
+"""What a model continues prompts with: greedily, several prompts at once, each rank some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import DynamicCache
 
+from finetune_trainer import attention
 from finetune_trainer.evaluate import inference
 from finetune_trainer.gang import Gang
 from finetune_trainer.model import PackedModel
+
+Prompt = NDArray[np.int32]
+
+PROMPTS_AT_ONCE: Final = 16
+TOKENS_AT_ONCE: Final = 8192
+"""Of the prompts of one batch, with their padding: by it masks and caches stay small."""
 
 
 def answers(
     model: PackedModel,
     gang: Gang,
-    prompts: Sequence[NDArray[np.int32]],
+    prompts: Sequence[Prompt],
     *,
     max_new_tokens: int,
     eos_id: int,
     beat: Callable[[], None],
 ) -> list[list[int]]:
-    """Token ids that the model continues each prompt with, end token excluded. Collective: prompts are shared out."""
-    with inference(model):
-        own = [
-            _continue(model, prompt, gang.device, max_new_tokens=max_new_tokens, eos_id=eos_id, beat=beat)
-            for prompt in prompts[gang.rank :: gang.world_size]
-        ]
-    by_rank = gang.gather(own)
-    return [by_rank[index % gang.world_size][index // gang.world_size] for index in range(len(prompts))]
+    """Token ids that the model continues each prompt with, end token excluded. Collective.
+
+    Which prompts are computed together is the same for any number of ranks, and so are the answers.
+    """
+    own: list[tuple[int, list[int]]] = []
+    with inference(model), _padded_attention(model.mistral):
+        for batch in batches(prompts)[gang.rank :: gang.world_size]:
+            chosen = [prompts[index] for index in batch]
+            found = _continue(model.mistral, chosen, gang.device, max_new_tokens, eos_id, beat)
+            own += zip(batch, found, strict=True)
+    by_prompt = dict(answer for of_rank in gang.gather(own) for answer in of_rank)
+    return [by_prompt[index] for index in range(len(prompts))]
+
+
+def batches(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of the prompts that are computed together: of like length, for the short wait for the long."""
+    found: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(prompts)), key=lambda index: -len(prompts[index])):
+        if found and len(found[-1]) < PROMPTS_AT_ONCE and (len(found[-1]) + 1) * longest <= TOKENS_AT_ONCE:
+            found[-1].append(index)
+        else:
+            found.append([index])
+            longest = len(prompts[index])
+    return found
 
 
 def _continue(
-    model: PackedModel,
-    prompt: NDArray[np.int32],
+    mistral: Any,
+    prompts: Sequence[Prompt],
     device: torch.device,
-    *,
     max_new_tokens: int,
     eos_id: int,
     beat: Callable[[], None],
-) -> list[int]:
-    """Greedy decoding."""
-    mistral = model.mistral
+) -> list[list[int]]:
+    """Greedy decoding of one batch, padded on the left; who is done leaves it."""
+    longest = max(map(len, prompts))
+    ids = torch.zeros((len(prompts), longest), dtype=torch.int64)
+    seen = torch.zeros((len(prompts), longest), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
+        seen[row, longest - len(prompt) :] = 1
+    ids, seen = ids.to(device), seen.to(device)
+    positions = (seen.cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache(config=mistral.config)
-    ids = torch.from_numpy(prompt.astype(np.int64))[None].to(device)
-    answer: list[int] = []
-    while len(answer) < max_new_tokens:
-        logits = mistral(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        token = int(logits[0, -1].argmax())
+    found: list[list[int]] = [[] for _ in prompts]
+    running = list(range(len(prompts)))
+    for _ in range(max_new_tokens):
+        logits = mistral(
+            input_ids=ids,
+            attention_mask=seen,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        told = logits[:, -1].argmax(dim=1)
         beat()
-        if token == eos_id:
+        tokens = told.tolist()
+        going_on = [place for place, token in enumerate(tokens) if token != eos_id]
+        for place in going_on:
+            found[running[place]].append(tokens[place])
+        if not going_on:
             break
-        answer.append(token)
-        ids = torch.tensor([[token]], device=device)
-    return answer
+        if len(going_on) < len(running):
+            chosen = torch.tensor(going_on, device=device)
+            cache.batch_select_indices(chosen)
+            told, seen, positions = told[chosen], seen[chosen], positions[chosen]
+            running = [running[place] for place in going_on]
+        ids, positions = told[:, None], positions[:, -1:] + 1
+        seen = _with_one_more(seen)
+    return found
+
+
+def _with_one_more(seen: Tensor) -> Tensor:
+    return torch.cat([seen, seen.new_ones((len(seen), 1))], dim=1)
+
+
+@contextmanager
+def _padded_attention(mistral: Any) -> Iterator[None]:
+    """Packed attention takes no padding; decoding is bound by reading weights, whatever computes attention."""
+    mistral.set_attn_implementation("sdpa")
+    try:
+        with torch.compiler.set_stance("force_eager"):  # every step has other shapes
+            yield
+    finally:
+        mistral.set_attn_implementation(attention.IMPLEMENTATION)

@@ -8,8 +8,11 @@ from finetune_api.model import Model
 from finetune_api.result import Metrics
 from finetune_trainer.checkpoint.layout import Skipped
 from finetune_trainer.divergence import REMEMBERED
+from finetune_trainer.likeness import Likeness
 from finetune_trainer.measures import Measures
 
+MAX_SAMPLES = 16
+"""Test rows whose texts are kept, however many are measured."""
 MAX_POINTS = 2000
 """Beyond it every other point is let go: a checkpoint's manifest holds the history and stays small."""
 
@@ -77,6 +80,9 @@ class History(Model):
     base_labels: Measures | None = None
     """The same of the test split by label, where the task has labels."""
     labels: Measures | None = None
+    base_answers: Likeness | None = None
+    """Of what the base model answers to test rows, where the task has answers."""
+    answers: Likeness | None = None
     samples: tuple[Sample, ...] | None = None
     """None: the base model has not been measured yet."""
 
@@ -130,4 +136,10 @@ class History(Model):
             base_test_accuracy=self.base_test.accuracy if self.base_test else None,
             test_accuracy=self.test.accuracy if self.test else None,
             test_macro_f1=self.test.macro_f1 if self.test else None,
+            base_exact_match=self.base_answers.exact_match if self.base_answers else None,
+            exact_match=self.answers.exact_match if self.answers else None,
+            base_rouge_l=self.base_answers.rouge_l if self.base_answers else None,
+            rouge_l=self.answers.rouge_l if self.answers else None,
+            base_chrf=self.base_answers.chrf if self.base_answers else None,
+            chrf=self.answers.chrf if self.answers else None,
         )

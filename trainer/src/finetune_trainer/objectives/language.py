@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -16,9 +16,10 @@ from finetune_trainer.architectures import causal_language_model
 from finetune_trainer.evaluate import evaluated_rows, first_of_rows, inference, shared_out
 from finetune_trainer.gang import Gang
 from finetune_trainer.generation import answers
-from finetune_trainer.history import History, Sample, Score
+from finetune_trainer.history import MAX_SAMPLES, History, Sample, Score
+from finetune_trainer.likeness import Likeness, likeness
 from finetune_trainer.model import Head, PackedModel
-from finetune_trainer.prepared import Documents, PreparedData
+from finetune_trainer.prepared import Documents, PreparedData, Texts
 from finetune_trainer.tokenizers import ChatTokenizer
 from finetune_trainer.tokens import Tokens, tokens_of
 
@@ -108,22 +109,33 @@ class LanguageExamination:
         evaluation = self.spec.evaluation
         chosen = first_of_rows(test, evaluation.generate_rows)
         texts = [test.texts(index) for index in chosen]
+        answered = self._answers(test, chosen)
         samples = tuple(
             Sample(prompt=text.prompt, expected=text.answer, before=answer)
-            for text, answer in zip(texts, self._answers(test, chosen), strict=True)
+            for text, answer in zip(texts, answered, strict=True)
         )
-        score = self.score(test, max_rows=evaluation.max_rows)
-        return history.model_copy(update={"test_rows": evaluation.max_rows, "base_test": score, "samples": samples})
+        changes = {
+            "test_rows": evaluation.max_rows,
+            "base_test": self.score(test, max_rows=evaluation.max_rows),
+            "base_answers": _likeness(answered, texts),
+            "samples": samples[:MAX_SAMPLES],
+        }
+        return history.model_copy(update=changes)
 
     def measure_trained(self, history: History, test: Documents) -> History:
         """With what it makes of the very rows that `measure_base` chose, whatever the spec asks for by now."""
         samples = history.samples or ()
-        after = self._answers(test, first_of_rows(test, len(samples)))
-        answered = tuple(
-            sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, after, strict=True)
-        )
-        score = self.score(test, max_rows=history.test_rows)
-        return history.model_copy(update={"test": score, "samples": answered})
+        number = len(samples) if history.base_answers is None else history.base_answers.rows
+        chosen = first_of_rows(test, number)
+        answered = self._answers(test, chosen)
+        changes = {
+            "test": self.score(test, max_rows=history.test_rows),
+            "answers": _likeness(answered, [test.texts(index) for index in chosen]),
+            "samples": tuple(
+                sample.model_copy(update={"after": answer}) for sample, answer in zip(samples, answered, strict=False)
+            ),
+        }
+        return history.model_copy(update=changes)
 
     def _answers(self, documents: Documents, chosen: list[int]) -> list[str]:
         ids = answers(
@@ -135,3 +147,10 @@ class LanguageExamination:
             beat=self.beat,
         )
         return [self.tokenizer.decode(answer) for answer in ids]
+
+
+def _likeness(answered: Sequence[str], texts: Sequence[Texts]) -> Likeness | None:
+    """None where nothing was asked: a whole document that a model makes up cannot be like another."""
+    if not any(text.prompt for text in texts):
+        return None
+    return likeness(answered, [text.answer for text in texts])

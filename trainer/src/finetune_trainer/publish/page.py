@@ -13,6 +13,7 @@ from finetune_trainer.history import History, Sample
 from finetune_trainer.pages.chart import Band, Curve, chart, smoothed
 from finetune_trainer.pages.document import amount, document, name_table
 from finetune_trainer.publish.labels import label_section
+from finetune_trainer.publish.scores import score_section
 from finetune_trainer.publish.timeline import timeline_section
 from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.verified import ListedFile
@@ -24,6 +25,7 @@ def report_page(
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
     parts = (
         _figures(prepared, history),
+        score_section(history),
         label_section(history.base_labels, history.labels),
         _curves(history),
         timeline_section(telemetry),

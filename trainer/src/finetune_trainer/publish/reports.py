@@ -34,6 +34,8 @@ def write_reports(folder: Path, snapshot: Snapshot, prepared: Prepared, history:
                     for name, found in (
                         ("baseTest", history.base_test),
                         ("test", history.test),
+                        ("baseAnswers", history.base_answers),
+                        ("answers", history.answers),
                         ("labels", history.labels),
                     )
                     if found is not None
