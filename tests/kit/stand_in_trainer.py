@@ -19,6 +19,15 @@ from pathlib import Path
 from typing import Any
 
 _RUN = "0123456789abcdef"
+_SHAPE = {
+    "vocabSize": 32768,
+    "hiddenSize": 4096,
+    "intermediateSize": 14336,
+    "numHiddenLayers": 32,
+    "numAttentionHeads": 32,
+    "numKeyValueHeads": 8,
+    "headDim": 128,
+}
 _STRAY = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
 
@@ -32,6 +41,9 @@ def main() -> int:
         return 65
     if sys.argv[-1] == "data":
         return _data(snapshot)
+    if sys.argv[-1] == "shape":
+        _say(snapshot, shape=_SHAPE)
+        return 0
     if stage == "Prepare":
         _say(snapshot, prepared=_prepared(snapshot))
         return 0

@@ -79,7 +79,7 @@ def test_an_operator_of_another_release_is_told_which_image_would_understand_it(
 @pytest.mark.parametrize("arguments", [[], ["publish"], ["train", "now"]])
 def test_an_unknown_command_is_answered_with_the_known_ones(arguments, capsys):
     assert main(arguments, {}) == 64
-    assert capsys.readouterr().err == "usage: python -m finetune_trainer prepare | data | train | result\n"
+    assert capsys.readouterr().err == "usage: python -m finetune_trainer prepare | data | train | result | shape\n"
 
 
 def test_a_stop_that_comes_while_the_rest_is_imported_is_heard_by_a_containers_first_process(tmp_path):

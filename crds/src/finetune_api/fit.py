@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from finetune_api.memory import Choice, Training, choose
+from finetune_api.memory import Choice, Training, choose, estimate, least
 from finetune_api.shape import ModelShape
 from finetune_api.spec import ActivationCheckpointing, LoRA, MethodType, Precision, Spec
-from finetune_api.strings import num_bytes
+from finetune_api.strings import in_gib, num_bytes
 
 _LEAST_LENGTH = 256
 _LEAST_RANK = 4
@@ -64,6 +64,50 @@ class Remedy:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortage:
+    """What does not fit."""
+
+    place: str
+    """The field that says how much memory there is."""
+    needed: int
+    """Bytes of a process, divided and recomputed as far as the spec allows."""
+    available: int
+    remedy: Remedy | None
+
+    @property
+    def field(self) -> str:
+        """The one to change."""
+        return self.remedy.field if self.remedy else self.place
+
+    def __str__(self) -> str:
+        advice = f"{self.remedy} makes it fit" if self.remedy else "no single other change makes it fit"
+        needs = f"training takes {in_gib(self.needed)} at least, and there are {in_gib(self.available)}"
+        return f"{self.place}: {needs}; {advice}"
+
+
+def shortage(spec: Spec, shape: ModelShape, *, precision: Precision, global_batch_size: int) -> Shortage | None:
+    """Why this training does not fit into the memory that the spec gives it; None when it does, or may."""
+    given = room(spec)
+    if given is None:
+        return None
+    place, available = given
+
+    def fits(changed: Spec) -> bool:
+        return (
+            fit(changed, shape, precision=precision, global_batch_size=global_batch_size, available=available)
+            is not None
+        )
+
+    if fits(spec):
+        return None
+    training = Training.of(spec, shape, precision)
+    share = -(-global_batch_size // training.world_size)
+    choice = least(training, memory=spec.memory, deepspeed=spec.deepspeed, share=share)
+    needed = estimate(training, choice).total
+    return Shortage(place=place, needed=needed, available=available, remedy=remedy(spec, fits))
 
 
 def remedy(spec: Spec, fits: Callable[[Spec], bool]) -> Remedy | None:

@@ -89,7 +89,7 @@ def test_the_trainer_starts_by_itself_and_says_how_to_call_it(cluster: Access, n
     code, log = ended(cluster, namespace, TRAINER.name)
 
     assert code == 64
-    assert "usage: python -m finetune_trainer prepare | data | train | result" in log
+    assert "usage: python -m finetune_trainer prepare | data | train | result | shape" in log
 
 
 def test_the_trainer_has_no_compiler_and_nothing_left_to_compile(cluster: Access, namespace: str) -> None:

@@ -18,7 +18,7 @@ def finetune(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_verbs() -> None:
     done = finetune("--help")
     assert done.returncode == 0
-    assert {"run", "prepare", "validate"} <= set(done.stdout.split())
+    assert {"run", "prepare", "estimate", "validate"} <= set(done.stdout.split())
 
 
 def test_validate_and_run_refuse_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from finetune_api.contract import ExitCode
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
+from finetune_trainer.prepare.model import BaseModel, load_tokenizer, read_shape, resolve
+from finetune_trainer.prepare.model.architecture import shape_of
 from finetune_trainer.storage import AccessDenied, open_storage
 from memory_storage import MemoryStorage
 from tiny_models import TokenizerKind, tiny_model
@@ -282,3 +283,10 @@ def test_a_tokenizer_whose_name_contradicts_its_pieces_is_bad_configuration(tmp_
     assert failed.exit_code is ExitCode.BAD_CONFIG
     assert (failed.failure.reason, failed.failure.field) == ("TokenizerMismatch", "spec.model.uri")
     assert "has the control pieces of v3, its name says v7" in failed.failure.message
+
+
+def test_for_its_shape_a_model_needs_neither_whole_weights_nor_its_tokenizer_read(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path)
+    shape = shape_of(resolved(folder).config)
+    (folder / "model.safetensors").write_bytes(b"")
+    assert read_shape(STORAGE, f"file://{folder}") == shape

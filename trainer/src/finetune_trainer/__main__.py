@@ -1,4 +1,4 @@
-"""`python -m finetune_trainer prepare | data | train | result`: the first process of a stage's pod."""
+"""`python -m finetune_trainer prepare | data | train | result | shape`: the first process of a stage's pod."""
 
 from __future__ import annotations
 

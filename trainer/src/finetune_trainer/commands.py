@@ -1,4 +1,4 @@
-"""The commands of the Jobs: `prepare`, `train`, `result`; and `data`, which is prepare without the model's weights."""
+"""The commands: `prepare`, `train` and `result` of the Jobs; of people `data`, prepare without weights, and `shape`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from finetune_trainer.launch import launch
 from finetune_trainer.log_lines import ProgressLines
 from finetune_trainer.pod import Pod, SnapshotUnknown
 from finetune_trainer.prepare import prepare, prepare_data
+from finetune_trainer.prepare.model import read_shape
 from finetune_trainer.progress import serving
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage, open_storage
@@ -38,6 +39,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
         "data": _data,
         "train": lambda pod, snapshot: launch(pod, snapshot, environ=environ),
         "result": _result,
+        "shape": _shape,
     }
     if len(arguments) != 1 or arguments[0] not in commands:
         print(f"usage: python -m finetune_trainer {' | '.join(commands)}", file=sys.stderr)  # noqa: T201
@@ -118,6 +120,16 @@ def _result(pod: Pod, snapshot: Snapshot) -> int:
             step = head.checkpoints[-1].step if head and head.checkpoints else 0
             raise StageFailed(ExitCode.RETRY, "NotPublished", f"run {run} is not published yet; step {step} is saved")
         return Result(stage=Stage.TRAIN, attempt=snapshot.attempt, published=published)
+
+    return _carry_out(pod, snapshot, work)
+
+
+def _shape(pod: Pod, snapshot: Snapshot) -> int:
+    """Say what config.json says of the base model, for an estimate."""
+
+    def work(storage: Storage) -> Result:
+        shape = read_shape(storage, snapshot.spec.model.uri)
+        return Result(stage=Stage.PREPARE, attempt=snapshot.attempt, shape=shape)
 
     return _carry_out(pod, snapshot, work)
 

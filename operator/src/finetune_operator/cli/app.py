@@ -49,6 +49,19 @@ def prepare(
 
 
 @app.command()
+def estimate(
+    job: Annotated[Path, typer.Argument(help="Manifest of one FineTuneJob.")],
+) -> None:
+    """Tell what memory and time the training of a FineTuneJob takes; of the model, config.json alone is read.
+
+    Exit status: 0, 64 when it does not fit, or that of the trainer: 64 settings, 65 model, 77 access, 75 try again.
+    """
+    from finetune_operator.cli.estimate import estimate as estimate_job
+
+    raise typer.Exit(estimate_job(job, environ=dict(os.environ), python=sys.executable))
+
+
+@app.command()
 def validate(
     jobs: Annotated[list[Path], typer.Argument(help="Manifests.")],
 ) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune_api import memory
 from finetune_api.contract import ExitCode
-from finetune_api.fit import fit, remedy, room
+from finetune_api.fit import shortage
 from finetune_api.result import Resolved
 from finetune_api.shape import ModelShape
 from finetune_api.spec import LoRA, MethodType, Precision, Schedule, Spec, Training
-from finetune_api.strings import in_gib
 from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_rows, num_steps
@@ -93,29 +90,9 @@ def resolve(spec: Spec, lengths: NDArray[np.int32], *, cpuinfo: str) -> Resolved
 
 def check_memory(spec: Spec, shape: ModelShape, resolved: Resolved) -> None:
     """Training fits into the memory that the spec gives it, if it says how much that is. Raises StageFailed."""
-    given = room(spec)
-    if given is None:
-        return
-    place, available = given
-    fits = partial(
-        fit,
-        shape=shape,
-        precision=resolved.precision,
-        global_batch_size=resolved.global_batch_size,
-        available=available,
-    )
-    if fits(spec) is not None:
-        return
-    training = memory.Training.of(spec, shape, resolved.precision)
-    share = -(-resolved.global_batch_size // training.world_size)
-    choice = memory.least(training, memory=spec.memory, deepspeed=spec.deepspeed, share=share)
-    found = remedy(spec, lambda changed: fits(changed) is not None)
-    needed = memory.estimate(training, choice).total
-    message = (
-        f"{place}: training takes {in_gib(needed)} of {'each GPU' if training.gpu else 'each pod'} at least, and there "
-        f"are {in_gib(available)}; {f'{found} makes it fit' if found else 'no single other change makes it fit'}"
-    )
-    raise StageFailed(ExitCode.BAD_CONFIG, "WontFit", message, field=found.field if found else place)
+    short = shortage(spec, shape, precision=resolved.precision, global_batch_size=resolved.global_batch_size)
+    if short is not None:
+        raise StageFailed(ExitCode.BAD_CONFIG, "WontFit", str(short), field=short.field)
 
 
 def _batch_for(rows: int) -> int:

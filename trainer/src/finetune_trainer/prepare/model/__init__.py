@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.contract import ExitCode
+from finetune_api.shape import ModelShape
 from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
@@ -18,6 +19,7 @@ from finetune_trainer.prepare.model.architecture import (
     Unsupported,
     expected_tensors,
     read_config,
+    shape_of,
 )
 from finetune_trainer.prepare.model.files import FIELD, ModelFiles, find_files, mismatch, read_object
 from finetune_trainer.storage import Storage, StoredObject
@@ -59,6 +61,13 @@ def resolve(storage: Storage, uri: str, *, with_weights: bool = True) -> BaseMod
         )
     digest = digest_of({"config": config.model_dump(mode="json"), "weights": weights, "tokenizer": tokenizer})
     return BaseModel(config=config, files=files, digest=digest, tokenizer_digest=digest_of(tokenizer))
+
+
+def read_shape(storage: Storage, uri: str) -> ModelShape:
+    """What config.json says of the model's size; nothing else is looked at. Raises StageFailed."""
+    files = find_files(storage, uri, with_weights=False)
+    with blame(FIELD):
+        return shape_of(_read_config(storage, files.config))
 
 
 def load_tokenizer(storage: Storage, model: BaseModel, folder: Path) -> ChatTokenizer:
