@@ -15,8 +15,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from statistics import median
@@ -75,7 +77,7 @@ class Bench:
 
     def _run(self, command: list[str], cores: set[int], environment: Mapping[str, str]) -> Run:
         with _affinity(cores):
-            cost = run(command, environment=environment, log=self._scratch / "errors.log")
+            cost = run(command, environment=environment, log=self._scratch / f"errors-{min(cores)}.log")
         return Run(cost, json.loads(cost.output.splitlines()[-1]))
 
 
@@ -126,11 +128,19 @@ def compare(bench: Bench, raw: Path, rows: int, *, rounds: int, cores: set[int])
 
 
 def scale(bench: Bench, raw: Path, *, rounds: int, cores: set[int]) -> None:
-    """One core against two, and where the time goes on one."""
-    two = set(sorted(cores)[:2])
-    one = {min(cores)}
-    pairs = [(bench.ours(raw, one), bench.ours(raw, two)) for _ in range(rounds)]
-    print(f"\none core to two: {_spread([a.cost.seconds / b.cost.seconds for a, b in pairs], 2)} times as fast")
+    """One core against two, beside what two cores of this machine are worth, and where the time goes on one."""
+    one, other = ({core} for core in sorted(cores)[:2])
+    faster, ceiling = [], []
+    for _ in range(rounds):
+        alone, both = bench.ours(raw, one).cost.seconds, bench.ours(raw, one | other).cost.seconds
+        with ThreadPoolExecutor(2) as threads:  # affinity is a thread's own
+            apart = max(run.cost.seconds for run in threads.map(partial(bench.ours, raw), (one, other)))
+        faster.append(alone / both)
+        ceiling.append(2 * alone / apart)
+        print(f"one core {alone:.1f} s, two {both:.1f} s, two runs at once {apart:.1f} s", file=sys.stderr)
+    print(
+        f"\none core to two: {_spread(faster, 2)} times as fast; two runs at once, a core each: {_spread(ceiling, 2)}"
+    )
     steps = bench.ours(raw, one, "steps").told["steps"]
     whole = sum(steps.values())
     shares = (f"{name} {100 * seconds / whole:.0f} %" for name, seconds in steps.items())

@@ -1,7 +1,6 @@
-"""Peak memory of preparation by size of its input, and its speed by number of processes: eight files on local disk.
+"""Peak memory of preparation by size of its input: eight files on local disk.
 
-    PYTHONPATH=tests/kit python tests/benchmarks/prepare/memory.py memory 500 4000     megabytes
-    PYTHONPATH=tests/kit python tests/benchmarks/prepare/memory.py processes 100
+    PYTHONPATH=tests/kit python tests/benchmarks/prepare/memory.py 500 4000     megabytes
 
 Rows are of random words, about 1 kB each. Memory is the proportional set size of all processes together, at its peak.
 """
@@ -48,17 +47,16 @@ def _rows(dice: np.random.Generator, letters: np.ndarray[tuple[int, int], np.dty
         yield b'{"prompt": "%b", "completion": "%b"}\n' % (prompt, answer)
 
 
-def prepare(folder: Path, cores: int) -> Cost:
-    """The stage over `folder`/raw on so many cores."""
+def prepare(folder: Path) -> Cost:
+    """The stage over `folder`/raw on all cores."""
     with TemporaryDirectory(dir=folder) as out:
         command = [sys.executable, _HERE / "ours.py", folder / "raw", folder / "model", f"{out}/out"]
-        usable = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
-        return run(["taskset", "-c", usable, *map(str, command)], environment=os.environ, log=folder / "log")
+        return run(list(map(str, command)), environment=os.environ, log=folder / "log")
 
 
-def main(what: str, *megabytes: str) -> None:
+def main(*megabytes: str) -> None:
     """Print a table."""
-    print("| input | processes | rows/s | CPU s | peak memory |\n| --- | --- | --- | --- | --- |")
+    print("| input | rows/s | CPU s | peak memory |\n| --- | --- | --- | --- |")
     costs = []
     for size in map(int, megabytes):
         with TemporaryDirectory() as name:
@@ -66,16 +64,10 @@ def main(what: str, *megabytes: str) -> None:
             tiny_model(folder / "model", tokenizer=TokenizerKind.MISTRAL_V3, config={"max_position_embeddings": 8192})
             write_rows(folder / "raw", size)
             rows = sum(1 for path in (folder / "raw").iterdir() for _ in path.open("rb"))
-            for cores in (1, 2) if what == "processes" else (2,):
-                cost = prepare(folder, cores)
-                costs.append(cost)
-                speed, peak = rows / cost.seconds, cost.peak_bytes / 1e6
-                print(f"| {size} MB | {cores} | {speed:,.0f} | {cost.cpu_seconds:.0f} | {peak:,.0f} MB |", flush=True)
-    first, last = costs[0], costs[-1]
-    if what == "processes":
-        print(f"two processes are {first.seconds / last.seconds:.2f} times as fast as one")
-    else:
-        print(f"the last takes {last.peak_bytes / first.peak_bytes:.2f} times the memory of the first")
+            costs.append(cost := prepare(folder))
+            speed, peak = rows / cost.seconds, cost.peak_bytes / 1e6
+            print(f"| {size} MB | {speed:,.0f} | {cost.cpu_seconds:.0f} | {peak:,.0f} MB |", flush=True)
+    print(f"the last takes {costs[-1].peak_bytes / costs[0].peak_bytes:.2f} times the memory of the first")
 
 
 if __name__ == "__main__":

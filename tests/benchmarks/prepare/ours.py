@@ -92,7 +92,7 @@ def main(raw: str, model: str, out: str, *options: str) -> None:
                 scratch=Path(scratch),
                 report=lambda progress: None,
                 cpuinfo="",
-                processes=len(os.sched_getaffinity(0)),
+                processes=lambda _: len(os.sched_getaffinity(0)),
             )
     finally:
         sampler.stop()

@@ -68,8 +68,7 @@ def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
             scratch=scratch,
             report=heard[processes].append,
             cpuinfo="",
-            processes=processes,
-            bytes_each=1,
+            processes=lambda _, number=processes: number,
         )
         assert list(scratch.iterdir()) == []
         made[processes] = files_of(tmp_path / str(processes))
@@ -100,8 +99,7 @@ def test_of_several_damaged_files_always_the_same_is_named(tmp_path: Path, proce
             scratch=tmp_path,
             report=lambda _: None,
             cpuinfo="",
-            processes=processes,
-            bytes_each=1,
+            processes=lambda _: processes,
         )
     assert (failed.value.exit_code, failed.value.failure.reason) == (ExitCode.MISMATCH, "DataCorrupt")
     assert "/raw/5.jsonl.gz" in failed.value.failure.message  # the largest, which is read first

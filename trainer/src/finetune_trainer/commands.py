@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from finetune_api.contract import ExitCode, Stage
@@ -15,7 +15,7 @@ from finetune_api.result import Result
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.commit import read_head
 from finetune_trainer.checkpoint.layout import run_uri
-from finetune_trainer.cores import usable_cores
+from finetune_trainer.cores import own_cores
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.last_words import last_words
 from finetune_trainer.launch import launch
@@ -25,12 +25,14 @@ from finetune_trainer.prepare import prepare, prepare_data
 from finetune_trainer.prepare.model import read_shape
 from finetune_trainer.progress import serving
 from finetune_trainer.publish.manifest import read_published
+from finetune_trainer.signals import STOPPING
 from finetune_trainer.storage import Storage, open_storage
 
 CPUINFO = Path("/proc/cpuinfo")
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 MOST_PROCESSES = 8
 """Of preparation: each takes some 200 MB, and what one of them must do alone is a tenth of the work."""
+BYTES_EACH = 1 << 20
+"""Raw data that is worth a process: a small job is done before it has started."""
 
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
@@ -62,8 +64,8 @@ def _prepare(pod: Pod, snapshot: Snapshot) -> int:
             storage=storage,
             scratch=pod.scratch,
             report=report,
-            cpuinfo=_text(CPUINFO),
-            processes=_processes(pod),
+            cpuinfo=CPUINFO.read_text() if CPUINFO.exists() else "",
+            processes=partial(_processes, pod),
         )
         return Result(stage=Stage.PREPARE, attempt=snapshot.attempt, prepared=found)
 
@@ -72,7 +74,9 @@ def _prepare(pod: Pod, snapshot: Snapshot) -> int:
 
 def _data(pod: Pod, snapshot: Snapshot) -> int:
     def work(storage: Storage, report: Callable[[Progress], None]) -> Result:
-        page = prepare_data(snapshot, storage=storage, scratch=pod.scratch, report=report, processes=_processes(pod))
+        page = prepare_data(
+            snapshot, storage=storage, scratch=pod.scratch, report=report, processes=partial(_processes, pod)
+        )
         return Result(stage=Stage.PREPARE, attempt=snapshot.attempt, report_uri=page)
 
     return _carry_out_visibly(pod, snapshot, work)
@@ -96,15 +100,9 @@ def _carry_out_visibly(
     return _carry_out(pod, snapshot, seen)
 
 
-def _processes(pod: Pod) -> int:
-    """That preparation may use."""
-    affinity = len(os.sched_getaffinity(0))
-    return min(MOST_PROCESSES, usable_cores(affinity=affinity, asked=pod.cores, cpu_max=_text(CPU_MAX)))
-
-
-def _text(path: Path) -> str:
-    """Empty where this kernel has no such file."""
-    return path.read_text() if path.exists() else ""
+def _processes(pod: Pod, size: int) -> int:
+    """That preparation may use for so many bytes of raw data."""
+    return max(1, min(MOST_PROCESSES, own_cores(pod.cores), size // BYTES_EACH))
 
 
 def _result(pod: Pod, snapshot: Snapshot) -> int:
@@ -140,7 +138,7 @@ def _carry_out(pod: Pod, snapshot: Snapshot, work: Callable[[Storage], Result]) 
     def stop(*_: object) -> None:
         raise SystemExit(ExitCode.STOPPED)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         signal.signal(number, stop)
     access = snapshot.spec.storage
     code: int

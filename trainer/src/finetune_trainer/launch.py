@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -19,12 +18,14 @@ from finetune_api.contract import ExitCode, Stage
 from finetune_api.progress import Activity, Progress
 from finetune_api.result import Failure, Result
 from finetune_api.snapshot import Snapshot
+from finetune_trainer.cores import own_cores
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.last_words import last_words
 from finetune_trainer.pod import Pod
 from finetune_trainer.progress import ProgressFile, serving
 from finetune_trainer.ranks import Ended, rank_environ, rank_folder, ranks_per_pod, verdict
 from finetune_trainer.rendezvous import current_address, wait_for_address
+from finetune_trainer.signals import STOPPING
 from finetune_trainer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def _run(
     )
     shutil.rmtree(rank_folder(pod.scratch, 0).parent, ignore_errors=True)
     # Of a node that others train on as well: two threads for each core cost more than half of the speed.
-    num_cores = min(len(os.sched_getaffinity(0)), pod.cores or sys.maxsize)
+    num_cores = own_cores(pod.cores)
     ranks: list[_Rank] = []
     try:
         for local_rank in range(ranks_per_pod(workers)):
@@ -210,7 +211,7 @@ def _noticing_stop() -> Iterator[_Stop]:
     def notice(*_: object) -> None:
         stop.asked = True
 
-    before = {number: signal.signal(number, notice) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, notice) for number in STOPPING}
     try:
         yield stop
     finally:

@@ -7,6 +7,7 @@ import signal
 from finetune_api.contract import ExitCode
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang
+from finetune_trainer.signals import STOPPING
 
 
 class StopSignal:
@@ -17,7 +18,7 @@ class StopSignal:
         self._noted = False
 
     def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             signal.signal(number, self._receive)
 
     def note(self) -> None:

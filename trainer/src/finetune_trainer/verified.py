@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -13,6 +14,9 @@ from finetune_trainer.storage import NotFound, Storage
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """In hexadecimal."""
+
+
+_HASHED_AT_ONCE: Final = 4
 
 
 class ListedFile(Model):
@@ -31,11 +35,12 @@ class Damaged(Exception):
 
 def files_under(folder: Path) -> tuple[ListedFile, ...]:
     """Every file below a local folder, by path."""
-    return tuple(
-        ListedFile(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    )
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    with ThreadPoolExecutor(_HASHED_AT_ONCE) as threads:
+        return tuple(
+            ListedFile(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256)
+            for path, sha256 in zip(paths, threads.map(sha256_of, paths), strict=True)
+        )
 
 
 def all_stored(storage: Storage, folder_uri: str, files: tuple[ListedFile, ...]) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
 
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.progress import Activity, Progress
@@ -23,7 +22,7 @@ from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.model.architecture import shape_of
-from finetune_trainer.prepare.read import find_objects
+from finetune_trainer.prepare.read import RawObject, find_objects
 from finetune_trainer.prepare.report import PAGE_FILE
 from finetune_trainer.prepare.scratch import work_folder
 from finetune_trainer.prepare.validate import (
@@ -34,16 +33,20 @@ from finetune_trainer.prepare.validate import (
     check_train_rows,
     check_watched,
 )
+from finetune_trainer.prepare.workers import get_ready
 from finetune_trainer.prepared import Manifest
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import task_for
 
 Report = Callable[[Progress], None]
+Processes = Callable[[int], int]
+"""How many work on so many bytes of raw data."""
 
 
-BYTES_EACH: Final = 1 << 20
-"""Raw data that is worth a process: a small job is done before it has started."""
+def alone(_size: int) -> int:
+    """One, the process that calls."""
+    return 1
 
 
 def prepare(
@@ -53,20 +56,17 @@ def prepare(
     scratch: Path,
     report: Report,
     cpuinfo: str,
-    processes: int = 1,
-    bytes_each: int = BYTES_EACH,
+    processes: Processes = alone,
 ) -> Prepared:
     """Carry out the prepare stage; data that was prepared before from the same inputs is used again.
 
-    `scratch` is a local folder, `cpuinfo` the text of /proc/cpuinfo or empty. At most `processes` work, as many as
-    there are `bytes_each` of raw data: a small job is done before they have started. Raises StageFailed, KeysRefused or
+    `scratch` is a local folder, `cpuinfo` the text of /proc/cpuinfo or empty. Raises StageFailed, KeysRefused or
     StoreUnavailable.
     """
     spec, try_to_write = snapshot.spec, _writing(storage)
     with work_folder(scratch) as local:
         model = resolve(storage, spec.model.uri)
-        most = _Processes(processes, bytes_each)
-        data_uri, manifest = _checked_data(snapshot, model, storage, local, try_to_write, report, most)
+        data_uri, manifest = _checked_data(snapshot, model, storage, local, try_to_write, report, processes)
         lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
         with _shown_by(data_uri):
             resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
@@ -88,24 +88,17 @@ def prepare(
     )
 
 
-def prepare_data(snapshot: Snapshot, *, storage: Storage, scratch: Path, report: Report, processes: int = 1) -> str:
+def prepare_data(
+    snapshot: Snapshot, *, storage: Storage, scratch: Path, report: Report, processes: Processes = alone
+) -> str:
     """Prepare the data alone, with the model's configuration and tokenizer, in the same place. Raises as `prepare`.
 
     Returns the uri of the page about it.
     """
     with work_folder(scratch) as local:
         model = resolve(storage, snapshot.spec.model.uri, with_weights=False)
-        most = _Processes(processes, BYTES_EACH)
-        data_uri, _ = _checked_data(snapshot, model, storage, local, _writing(storage), report, most)
+        data_uri, _ = _checked_data(snapshot, model, storage, local, _writing(storage), report, processes)
     return f"{data_uri}/{PAGE_FILE}"
-
-
-class _Processes(NamedTuple):
-    most: int
-    bytes_each: int
-
-    def for_bytes(self, size: int) -> int:
-        return max(1, min(self.most, size // self.bytes_each))
 
 
 def _writing(storage: Storage) -> Callable[[str], None]:
@@ -136,7 +129,7 @@ def _checked_data(
     local: Path,
     try_to_write: Callable[[str], None],
     report: Report,
-    most: _Processes,
+    processes: Processes,
 ) -> tuple[str, Manifest]:
     """Where the data lies, and its manifest. Raises StageFailed when it is not what the spec asks for."""
 
@@ -146,9 +139,11 @@ def _checked_data(
     spec = snapshot.spec
     progressed(Activity.READING, 0)
     plan.check_spec(spec, model.config)
-    recipe = _recipe(spec, model, storage, local)
-    processes = most.for_bytes(sum(raw.stored.size for raw in recipe.objects))
-    data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed, processes)
+    objects = find_objects(storage, spec.data.sources)
+    number = processes(sum(raw.stored.size for raw in objects))
+    get_ready(number)
+    recipe = _recipe(spec, model, objects, storage, local)
+    data_uri, manifest = _data(recipe, storage, local, try_to_write, progressed, number)
     with _shown_by(data_uri):
         check_rejected(manifest, spec.data, data_uri)
         check_splits(manifest, spec.data.split)
@@ -158,10 +153,9 @@ def _checked_data(
     return data_uri, manifest
 
 
-def _recipe(spec: Spec, model: BaseModel, storage: Storage, local: Path) -> Recipe:
+def _recipe(spec: Spec, model: BaseModel, objects: tuple[RawObject, ...], storage: Storage, local: Path) -> Recipe:
     tokenizer_folder = local / "tokenizer"
     tokenizer = load_tokenizer(storage, model, tokenizer_folder)
-    objects = find_objects(storage, spec.data.sources)
     benchmarks = find_objects(
         storage,
         [Source(uri=benchmark.uri) for benchmark in spec.data.decontamination.benchmarks],

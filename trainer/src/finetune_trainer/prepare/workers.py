@@ -9,12 +9,14 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
+
+from finetune_trainer.signals import STOPPING
 
 T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -56,6 +58,13 @@ class _Returned:
 @dataclass(frozen=True)
 class _Raised:
     error: Exception
+
+
+def get_ready(processes: int) -> None:
+    """For Workers of so many: import what they need in the background, which takes most of a second."""
+    if processes > 1:
+        _CONTEXT.set_forkserver_preload(_PRELOADED)
+        forkserver.ensure_running()
 
 
 class Workers:
@@ -141,8 +150,7 @@ class Workers:
             yield answer.result
 
     def _start(self, number: int) -> None:
-        if not self._started:
-            _CONTEXT.set_forkserver_preload(_PRELOADED)
+        get_ready(self._processes)
         while len(self._started) < number:
             ours, theirs = _CONTEXT.Pipe()
             self._started[ours] = _CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
@@ -174,7 +182,7 @@ class Workers:
 
 def _work(pipe: Connection) -> None:
     """The life of a worker: it is sent a call, then tasks for it and their numbers, then perhaps another call."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a whole group may be told; our parent decides what it means
+    for number in STOPPING:  # a whole group may be told; our parent decides what it means
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.freeze()  # what was imported stays; to look through it again and again would copy the pages that are shared
