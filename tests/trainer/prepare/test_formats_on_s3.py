@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from fault_proxy import Fault, FaultProxy, fault_proxy
 from finetune_api.spec import Source
 from finetune_trainer.prepare.read import BadLine, Notes, RawRow, find_objects, read_rows
 from finetune_trainer.storage import PreconditionFailed
-from finetune_trainer.storage.calls import Patience
-from finetune_trainer.storage.s3 import S3Storage, connect
+from finetune_trainer.storage.s3 import S3Storage
 from raw_files import in_every_format
+from s3_storage import s3_storage
 from s3server import S3Server
 
 pytestmark = pytest.mark.tier("s3")
@@ -25,22 +26,13 @@ COLUMNS = {
 ROWS = [dict(zip(COLUMNS, values, strict=True)) for values in zip(*COLUMNS.values(), strict=True)]
 PART = 12_000
 
+storage_through = partial(s3_storage, ahead_size=PART)
+
 
 @pytest.fixture
 def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:
     with fault_proxy(s3_server.endpoint) as proxy:
         yield proxy
-
-
-def storage_through(server: S3Server, endpoint: str) -> S3Storage:
-    client = connect(
-        endpoint=endpoint,
-        region=server.region,
-        access_key_id=server.access_key_id,
-        secret_access_key=server.secret_access_key,
-        read_timeout=5,
-    )
-    return S3Storage(client, endpoint=endpoint, patience=Patience(longest_pause=0.01), ahead_size=PART)
 
 
 def rows_in(storage: S3Storage, bucket: str, scratch: Path) -> dict[str, list[RawRow | BadLine]]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,14 @@ from finetune_api.contract import ExitCode
 from finetune_api.result import Prepared
 from finetune_trainer.prepare import prepare
 from finetune_trainer.prepared import MANIFEST, fetch
-from finetune_trainer.storage.calls import Patience
-from finetune_trainer.storage.s3 import S3Storage, connect
+from finetune_trainer.storage.s3 import S3Storage
 from prepare_pod import PreparePod, write_large_rows
+from s3_storage import s3_storage
 from s3server import S3Server
 
 pytestmark = pytest.mark.tier("s3")
-QUICK = Patience(longest_pause=0.01)
 
-
-def storage_at(server: S3Server, endpoint: str) -> S3Storage:
-    client = connect(
-        endpoint=endpoint,
-        region=server.region,
-        access_key_id=server.access_key_id,
-        secret_access_key=server.secret_access_key,
-        read_timeout=0.5,
-    )
-    return S3Storage(client, endpoint=endpoint, patience=QUICK)
+storage_at = partial(s3_storage, read_timeout=0.5)
 
 
 def a_pod(home: Path, server: S3Server, bucket: str, endpoint: str, output: str, node: int = 0) -> PreparePod:

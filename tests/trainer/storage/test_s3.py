@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,31 +14,20 @@ from botocore.exceptions import ClientError
 from fault_proxy import Fault, FaultProxy, fault_proxy
 from finetune_trainer.storage import AccessDenied, KeysRefused, NotFound, PreconditionFailed, StoreUnavailable
 from finetune_trainer.storage.calls import Patience
-from finetune_trainer.storage.s3 import S3Storage, connect
+from finetune_trainer.storage.s3 import connect
+from s3_storage import s3_storage
 from s3server import S3Server
 
 pytestmark = pytest.mark.tier("s3")
 PART = 5 << 20
-QUICK = Patience(longest_pause=0.01)
+
+storage_through = partial(s3_storage, part_size=PART)
 
 
 @pytest.fixture
 def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:
     with fault_proxy(s3_server.endpoint) as proxy:
         yield proxy
-
-
-def storage_through(
-    server: S3Server, endpoint: str, patience: Patience = QUICK, secret: str | None = None
-) -> S3Storage:
-    client = connect(
-        endpoint=endpoint,
-        region=server.region,
-        access_key_id=server.access_key_id,
-        secret_access_key=secret or server.secret_access_key,
-        read_timeout=5,
-    )
-    return S3Storage(client, endpoint=endpoint, patience=patience, part_size=PART)
 
 
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.CUT_REQUEST, Fault.CUT_REPLY, Fault.CUT_BODY])
@@ -108,7 +98,7 @@ def test_a_store_that_stays_busy_is_unavailable_and_says_where(
 ) -> None:
     seconds = iter(range(10_000))
     patience = Patience(seconds=20, clock=lambda: float(next(seconds)), sleep=lambda _: None, jitter=lambda: 0)
-    storage = storage_through(s3_server, proxy.endpoint, patience)
+    storage = storage_through(s3_server, proxy.endpoint, patience=patience)
     proxy.decide = lambda _method, _path: Fault.BUSY
 
     with pytest.raises(StoreUnavailable, match=r"no usable answer from http://127.*SlowDown"):
@@ -121,7 +111,7 @@ def test_an_endpoint_that_nobody_serves_is_told_early(s3_server: S3Server) -> No
     patience = Patience(clock=lambda: float(next(seconds)), sleep=lambda _: None)
 
     with pytest.raises(StoreUnavailable, match=r"http://127.0.0.1:1 \(spec.storage.endpoint\) in 30 s"):
-        storage_through(s3_server, "http://127.0.0.1:1", patience).read("s3://bucket/a")
+        storage_through(s3_server, "http://127.0.0.1:1", patience=patience).read("s3://bucket/a")
 
 
 def test_expired_keys_may_have_been_renewed_for_the_next_attempt(
@@ -129,7 +119,7 @@ def test_expired_keys_may_have_been_renewed_for_the_next_attempt(
 ) -> None:
     seconds = iter(range(10_000))
     patience = Patience(clock=lambda: float(next(seconds)), sleep=lambda _: None)
-    storage = storage_through(s3_server, proxy.endpoint, patience)
+    storage = storage_through(s3_server, proxy.endpoint, patience=patience)
     storage.write(f"s3://{s3_bucket}/a", b"")
     proxy.decide = lambda _method, _path: Fault.EXPIRED
 

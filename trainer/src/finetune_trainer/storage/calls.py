@@ -40,6 +40,13 @@ class Trouble(Enum):
     """Keys that are renewed by themselves are by the next request; those of a Secret are in the next attempt's pods."""
 
 
+def of_length(content: bytes, length: int) -> bytes:
+    """What a request for so many bytes was answered with. Raises OSError, for which it is tried again, for less."""
+    if len(content) != length:
+        raise OSError(f"{len(content)} bytes came, {length} were asked for")
+    return content
+
+
 Judge = Callable[[str, Exception], "StorageError | Trouble | None"]
 """What a request for a uri that raised this came to: the store's final word, trouble, or None for an error of ours."""
 

@@ -16,7 +16,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type:
 
 from finetune_api.contract import HUB_ENDPOINT, HUB_SECRET_KEYS
 from finetune_trainer.storage.ahead import PART_BYTES, read_ahead
-from finetune_trainer.storage.calls import Calls, Patience
+from finetune_trainer.storage.calls import Calls, Patience, of_length
 from finetune_trainer.storage.hub_calls import judge
 from finetune_trainer.storage.keys import check_keys
 from finetune_trainer.storage.objects import NotFound, StorageError, StoredObject
@@ -136,10 +136,7 @@ class HubStorage:
                 # The whole of a large file would not fit in memory.
                 if response.status_code != 206 and (start, stop) != (0, stored.size):
                     raise StorageError(f"{stored.uri}: {response.url.host} sends no parts of files")
-                content: bytes = response.read()
-            if len(content) != stop - start:
-                raise OSError(f"{len(content)} bytes at {start}, {stop - start} were asked for")
-            return content
+                return of_length(response.read(), stop - start)
 
         return self._calls.run(stored.uri, get)
 

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from finetune_api.contract import SECRET_KEYS
 from finetune_trainer.storage import checksums
 from finetune_trainer.storage.ahead import PART_BYTES, read_ahead
-from finetune_trainer.storage.calls import Calls, Patience
+from finetune_trainer.storage.calls import Calls, Patience, of_length
 from finetune_trainer.storage.keys import check_keys
 from finetune_trainer.storage.objects import (
     Arrived,
@@ -141,12 +142,13 @@ class S3Storage:
             answer = self._client.get_object(
                 **_target(stored.uri), IfMatch=stored.etag, Range=f"bytes={start}-{stop - 1}"
             )
-            content: bytes = answer["Body"].read()
-            if len(content) != stop - start:
-                raise OSError(f"{len(content)} bytes at {start}, {stop - start} were asked for")
-            return content
+            return of_length(answer["Body"].read(), stop - start)
 
         return self._calls.run(stored.uri, get)
+
+    def _part(self, stored: StoredObject, start: int) -> bytes:
+        """What one request brings of it, from `start` on."""
+        return self.read_exactly(stored, start, min(start + self._part_size, stored.size))
 
     def write(self, uri: str, content: bytes, *, if_match: str | None = None, if_absent: bool = False) -> StoredObject:
         condition = {"IfMatch": if_match} if if_match is not None else {"IfNoneMatch": "*"} if if_absent else {}
@@ -248,7 +250,7 @@ class S3Storage:
         path.parent.mkdir(parents=True, exist_ok=True)
 
         def fetch(start: int) -> int:
-            content = self.read_exactly(stored, start, min(start + self._part_size, stored.size))
+            content = self._part(stored, start)
             if os.pwrite(descriptor, content, start) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
             return len(content)
@@ -273,16 +275,12 @@ class S3Storage:
         head = self._head(uri, ChecksumMode="ENABLED")
         if kept := head.get("ChecksumCRC64NVME"):
             return checksums.decoded(kept)
-        stored = _stored(uri, head)
-
-        def fetch(start: int) -> bytes:
-            return self.read_exactly(stored, start, min(start + self._part_size, stored.size))
-
-        checksum, stride = 0, _THREADS * self._part_size
+        part = partial(self._part, _stored(uri, head))
+        checksum, size, stride = 0, head["ContentLength"], _THREADS * self._part_size
         with ThreadPoolExecutor(_THREADS, "checksum") as threads:
-            for begin in range(0, stored.size, stride):  # bounds what is held in memory
-                starts = range(begin, min(begin + stride, stored.size), self._part_size)
-                for content in threads.map(fetch, starts):
+            for begin in range(0, size, stride):  # bounds what is held in memory
+                starts = range(begin, min(begin + stride, size), self._part_size)
+                for content in threads.map(part, starts):
                     checksum = checksums.crc64(content, checksum)
         return checksum
 
