@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +29,14 @@ from finetune_trainer.tokenizers import (
     load,
 )
 from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
+from mistral_files import WHEEL_FILES, wheel_file
 from tiny_models import TokenizerKind, write_tokenizer
 
 SYSTEM = Message("system", "Answer briefly.")
 FIRST = (Message("user", "What is 1 + 1?"), Message("assistant", "It is 2."))
 SECOND = (Message("user", "Tell me  más — 日本?"), Message("assistant", "  Indented\n\n  answer"))
 
-WHEEL_FILES = {
-    "v1": "tokenizer.model.v1",
-    "v2": "mistral_instruct_tokenizer_240216.model.v2",
-    "v3": "mistral_instruct_tokenizer_240323.model.v3",
-    "v3-tekken": "tekken_240718.json",
-    "v7": "mistral_instruct_tokenizer_241114.model.v7",
-}
 PLACES_SYSTEM_LAST = ("v2", "v3", "v3-tekken")
-
-
-def wheel_file(version: str) -> Path:
-    return Path(str(files("mistral_common") / "data" / WHEEL_FILES[version]))
 
 
 @pytest.fixture(scope="module", params=WHEEL_FILES)

@@ -387,17 +387,21 @@ class Interfering(WatchedStorage):
         return super().list(prefix)
 
 
-def test_data_that_changes_while_it_is_read_is_read_again_by_the_next_attempt(tmp_path: Path) -> None:
-    rows = tmp_path / "raw" / "rows.jsonl"
+def changing_meanwhile(path: Path) -> Interfering:
+    """The file has one line more when it is read for the second time: row by row, after its fingerprint was taken."""
     reads = 0
 
     def append(uri: str) -> None:
         nonlocal reads
-        reads += uri == f"file://{rows}"
-        if reads == 2:  # first for the fingerprint, then row by row
-            rows.write_bytes(rows.read_bytes() + b"{}\n")
+        reads += uri == f"file://{path}"
+        if reads == 2:
+            path.write_bytes(path.read_bytes() + b"{}\n")
 
-    failed = failure(tmp_path, storage=Interfering(append))
+    return Interfering(append)
+
+
+def test_data_that_changes_while_it_is_read_is_read_again_by_the_next_attempt(tmp_path: Path) -> None:
+    failed = failure(tmp_path, storage=changing_meanwhile(tmp_path / "raw" / "rows.jsonl"))
     assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "DataChanged")
     assert [path for path in (tmp_path / "output").rglob("*") if path.is_file()] == []
 
@@ -405,19 +409,11 @@ def test_data_that_changes_while_it_is_read_is_read_again_by_the_next_attempt(tm
 def test_a_benchmark_that_changes_before_it_is_read_is_read_again_by_the_next_attempt(tmp_path: Path) -> None:
     exam = tmp_path / "exam.jsonl"
     write_rows(exam, [{"question": " ".join(map(str, range(20)))}])
-    reads = 0
-
-    def append(uri: str) -> None:
-        nonlocal reads
-        reads += uri == f"file://{exam}"
-        if reads == 2:  # first for the fingerprint, then row by row
-            exam.write_bytes(exam.read_bytes() + b"{}\n")
-
     data = {
         "sources": [{"uri": f"file://{tmp_path}/raw/*.jsonl"}],
         "decontamination": {"benchmarks": [{"uri": f"file://{exam}"}]},
     }
-    failed = failure(tmp_path, storage=Interfering(append), data=data)
+    failed = failure(tmp_path, storage=changing_meanwhile(exam), data=data)
     assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "DataChanged")
 
 
