@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,7 @@ from typing import Any
 import yaml
 
 from jobs import make_body
-
-_STAND_IN = Path(__file__).with_name("stand_in_trainer.py")
-_RUN = """
-import os, sys
-from pathlib import Path
-from finetune_operator.cli.run import run
-sys.exit(run(Path(sys.argv[1]), state=Path(sys.argv[2]), environ=dict(os.environ), python=sys.argv[3]))
-"""
+from local_command import ended, start_command
 
 
 @dataclass(frozen=True)
@@ -46,32 +37,14 @@ class LocalRun:
         return path
 
     def start(self, manifest: Path, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        python = self.folder / "python"
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{_STAND_IN}" "$@"\n')
-        python.chmod(0o755)
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [sys.executable, "-c", _RUN, str(manifest), str(self.state), str(python)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={
-                **os.environ,
-                "HOME": str(home),
-                "COLUMNS": "500",
-                "STAND_IN_STEPS": "3",
-                "STAND_IN_SECONDS": "0.1",
-                **(environ or {}),
-            },
-            start_new_session=True,
-        )
+        steps = {"STAND_IN_STEPS": "3", "STAND_IN_SECONDS": "0.1"}
+        return start_command("run", manifest, home=home, environ={**steps, **(environ or {})}, state=self.state)
 
     def run(self, manifest: Path, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Exit status and all that it said."""
-        with self.start(manifest, environ) as process:
-            said, _ = process.communicate(timeout=60)
-        return process.returncode, said
+        return ended(self.start(manifest, environ))
 
     def logs(self, stage: str, rank: int) -> list[str]:
         """What the pods of one rank wrote, in order."""

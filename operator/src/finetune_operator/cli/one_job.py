@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from finetune_operator.cli.local_job import with_home
 from finetune_operator.cli.manifest import read_manifests
+from finetune_operator.cli.state import InUse
 
 
 class Refused(Exception):
     """Not to be run as it is: each argument is one problem, in words for the user."""
+
+
+def exit_status(path: Path, command: Callable[[], int]) -> int:
+    """What `command` returns; where it raises Refused, InUse or OSError, 1 once the reason is on standard error."""
+    errors = Console(stderr=True, highlight=False)
+    try:
+        return command()
+    except Refused as refused:
+        problems = refused.args
+    except (InUse, OSError) as error:
+        problems = (f"{path}: {error}",)
+    for problem in problems:
+        errors.print(problem, markup=False, soft_wrap=True)
+    return 1
 
 
 def read_one(path: Path, environ: Mapping[str, str], *, verb: str) -> dict[str, Any]:

@@ -19,13 +19,12 @@ from finetune_api.snapshot import Snapshot
 from finetune_operator.apply.local.shim import CANNOT_START
 from finetune_operator.cli.lines import print_lines
 from finetune_operator.cli.local_job import notes, pod_environ
-from finetune_operator.cli.one_job import Refused, need_trainer, read_one
+from finetune_operator.cli.one_job import Refused, exit_status, need_trainer, read_one
 from finetune_operator.cli.outcome import local, what_failed
 from finetune_operator.cli.prepared_folder import PreparedFolder, hold_folder
 from finetune_operator.cli.progress_line import progress_line
 from finetune_operator.cli.stage_line import rows
 from finetune_operator.cli.stage_process import StageProcess
-from finetune_operator.cli.state import InUse
 
 _COMMAND: Final = "data"
 
@@ -51,18 +50,14 @@ def prepare(path: Path, *, out: Path, environ: Mapping[str, str], python: str) -
 
     `python` is the interpreter that has the trainer installed.
     """
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    try:
-        manifest = read_one(path, environ, verb="prepare")
-        need_trainer(python)
-        with hold_folder(out) as folder:
-            return _prepare(_job(manifest, folder, out), folder, pod_environ(environ), python, console)
-    except Refused as refused:
-        for problem in refused.args:
-            errors.print(problem, markup=False, soft_wrap=True)
-    except (InUse, OSError) as error:
-        errors.print(f"{path}: {error}", markup=False, soft_wrap=True)
-    return 1
+    return exit_status(path, lambda: _read_and_prepare(path, out, environ, python))
+
+
+def _read_and_prepare(path: Path, out: Path, environ: Mapping[str, str], python: str) -> int:
+    manifest = read_one(path, environ, verb="prepare")
+    need_trainer(python)
+    with hold_folder(out) as folder:
+        return _prepare(_job(manifest, folder, out), folder, pod_environ(environ), python)
 
 
 def _job(manifest: dict[str, Any], folder: PreparedFolder, out: Path) -> FineTuneJob:
@@ -75,9 +70,8 @@ def _job(manifest: dict[str, Any], folder: PreparedFolder, out: Path) -> FineTun
         raise Refused(f"--out {out}: {error.errors(include_url=False)[0]['msg']}") from error
 
 
-def _prepare(
-    job: FineTuneJob, folder: PreparedFolder, environ: Mapping[str, str], python: str, console: Console
-) -> int:
+def _prepare(job: FineTuneJob, folder: PreparedFolder, environ: Mapping[str, str], python: str) -> int:
+    console = Console(highlight=False)
     for note in notes(job):
         console.print(Text(note, style="dim"))
     snapshot = Snapshot(

@@ -18,9 +18,9 @@ from finetune_operator.apply.local.machine import Machine, find_gpus
 from finetune_operator.cli import outcome
 from finetune_operator.cli.lines import print_lines
 from finetune_operator.cli.local_job import notes, pod_environ, refusals
-from finetune_operator.cli.one_job import Refused, need_trainer, read_one
+from finetune_operator.cli.one_job import Refused, exit_status, need_trainer, read_one
 from finetune_operator.cli.session import Ended, Session, is_true
-from finetune_operator.cli.state import InUse, default_root, hold
+from finetune_operator.cli.state import default_root, hold
 from finetune_operator.cli.view import view_for
 from finetune_operator.settings import Settings
 
@@ -33,18 +33,11 @@ def run(path: Path, *, state: Path | None, environ: Mapping[str, str], python: s
 
     `python` is the interpreter that the pods run, with the trainer installed.
     """
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    try:
-        return _run(path, state or default_root(environ), environ, python, console)
-    except Refused as refused:
-        for problem in refused.args:
-            errors.print(problem, markup=False, soft_wrap=True)
-    except (InUse, OSError) as error:
-        errors.print(f"{path}: {error}", markup=False, soft_wrap=True)
-    return 1
+    return exit_status(path, lambda: _run(path, state or default_root(environ), environ, python))
 
 
-def _run(path: Path, root: Path, environ: Mapping[str, str], python: str, console: Console) -> int:
+def _run(path: Path, root: Path, environ: Mapping[str, str], python: str) -> int:
+    console = Console(highlight=False)
     manifest = read_one(path, environ, verb="run")
     job = FineTuneJob.observed(manifest)
     gpus = find_gpus(environ) if job.spec.workers.gpus_per_node else ()

@@ -18,6 +18,7 @@ from finetune_operator.apply import Body, Event, Kind, Ref
 from finetune_operator.apply.local import LocalCluster
 from finetune_operator.apply.local.machine import Machine
 from finetune_operator.apply.local.objects import ref_of
+from finetune_operator.cli.stopping import STOPPING
 from finetune_operator.cli.view import View
 from finetune_operator.decide.conditions import condition, is_finished
 from finetune_operator.observe.memory import Memory
@@ -27,7 +28,6 @@ from finetune_operator.settings import Settings
 
 Clock = Callable[[], datetime]
 _TOLD_AT_THE_END = ("Succeeded", "Failed")
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +157,12 @@ class Session:
                 self._view.note("stopping; the workers may take a last checkpoint (Ctrl-C again: stop at once)")
                 self._stopped_by.set_result(number)
 
-        for number in _STOPPING:
+        for number in STOPPING:
             loop.add_signal_handler(number, stop, number)
         try:
             yield
         finally:
-            for number in _STOPPING:
+            for number in STOPPING:
                 loop.remove_signal_handler(number)
 
 

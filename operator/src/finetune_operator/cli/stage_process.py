@@ -23,11 +23,11 @@ from finetune_api.snapshot import Snapshot
 from finetune_operator.apply.local import shim
 from finetune_operator.apply.local.container import LOOPBACK
 from finetune_operator.apply.local.machine import free_port
+from finetune_operator.cli.stopping import STOPPING
 
 _ASK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 3.0
 _GRACE_SECONDS: Final = 30.0
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StageProcess:
@@ -109,7 +109,7 @@ class StageProcess:
         def heard(number: int, _frame: FrameType | None) -> None:
             self._signalled.append(signal.Signals(number))
 
-        before = {number: signal.signal(number, heard) for number in _STOPPING}
+        before = {number: signal.signal(number, heard) for number in STOPPING}
         try:
             yield
         finally:
