@@ -23,31 +23,38 @@ from finetune_trainer.storage.files import FileStorage
 from preloaded import Preloaded
 from s3server import S3Server
 
-CASES = [f"{stage}-{precision}" for stage, precision in product((1, 2), ("Float32", "BFloat16"))]
+STAGES = (1, 2, 3)
+CASES = [
+    f"{stage}-{precision}-{method}"
+    for stage, (precision, method) in product(STAGES, (("Float32", "LoRA"), ("BFloat16", "Full")))
+]
+USUAL = "2-BFloat16-Full"
 WORLDS = (1, 2, 3)
+PARAMETERS = {"base.weight", "base.bias", "down.weight", "up.weight", "up.bias", "head.weight"}
 
 
 def make(case: str, gang: Any, width: int = 13) -> Any:
-    """An engine on a small network with adapters whose sizes fit no number of ranks."""
+    """An engine on a network whose sizes fit no number of ranks, two of them too large for ZeRO 3 to keep whole."""
     import torch
 
     from finetune_api.spec import Precision, Training
     from finetune_trainer.engine import Division, make_engine
 
+    stage, precision, method = case.split("-")
+
     class Adapted(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.base = torch.nn.Linear(width, width).requires_grad_(requires_grad=False)
-            self.down = torch.nn.Linear(width, 3, bias=False)
-            self.up = torch.nn.Linear(3, width)
+            self.base = torch.nn.Linear(width, width).requires_grad_(requires_grad=method == "Full")
+            self.down = torch.nn.Linear(width, 8000, bias=False)
+            self.up = torch.nn.Linear(8000, width)
             self.head = torch.nn.Linear(width, 1, bias=False)
 
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
-            batch = batch.to(self.base.weight.dtype)
+            batch = batch.to(self.up.weight.dtype)
             hidden = torch.tanh(self.base(batch) + self.up(self.down(batch)))
             return self.head(hidden).float().square().mean()
 
-    stage, precision = case.split("-")
     torch.manual_seed(1)
     return make_engine(
         Adapted(),
@@ -76,6 +83,7 @@ def checkpointer(engine: Any, gang: Any, storage: Storage, uri: str, scratch: st
 
 def state_of(engine: Any, gang: Any) -> dict[str, str]:
     """Masters, moments and weights of the whole gang as digests, whoever holds which part."""
+    import deepspeed
     import torch
     import torch.distributed as dist
 
@@ -85,12 +93,14 @@ def state_of(engine: Any, gang: Any) -> dict[str, str]:
     tensors = HostCopy().take(partition)
     digests = {"step": str(optimizer_step_of(partition))}
     for name, parameter in engine.module.named_parameters():
-        digests[f"{name} weight"] = hashlib.sha256(
-            parameter.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
-        ).hexdigest()
+        with deepspeed.zero.GatheredParameters([parameter]):
+            digests[f"{name} weight"] = hashlib.sha256(
+                parameter.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
+            ).hexdigest()
+            size = parameter.numel()
         if parameter.requires_grad:
             for kind in KINDS:
-                whole = torch.zeros(parameter.numel())
+                whole = torch.zeros(size)
                 for piece in partition.pieces:
                     if piece.parameter == name:
                         whole[piece.start : piece.start + piece.length] = tensors[kind][
@@ -101,8 +111,30 @@ def state_of(engine: Any, gang: Any) -> dict[str, str]:
     return digests
 
 
+def told_by_deepspeed(engine: Any) -> dict[str, str]:
+    """As `state_of`, but by DeepSpeed's own accessors, which gather parameter by parameter."""
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    from finetune_trainer.checkpoint.shards import MASTER, MOMENTS
+
+    trained = [(name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad]
+    told = {f"{name} {MASTER}": safe_get_full_fp32_param(parameter) for name, parameter in trained}
+    # Of several groups, ZeRO 1 and 2 find the moments of the first only.
+    if engine.zero_optimization_stage() == 3 or len(engine.optimizer.param_groups) == 1:
+        for kind in MOMENTS:
+            told |= {f"{name} {kind}": safe_get_full_optimizer_state(parameter, kind) for name, parameter in trained}
+    return {name: hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest() for name, tensor in told.items()}
+
+
+def trained_parameters(engine: Any, gang: Any) -> list[str]:
+    from finetune_trainer.checkpoint.shards import partition_of
+
+    held = gang.gather([piece.parameter for piece in partition_of(engine).pieces])
+    return sorted({name for names in held for name in names})
+
+
 def write(folder: str, cases: list[str]) -> dict[str, Any]:
-    """Three steps and a checkpoint, then two steps more."""
+    """A checkpoint before the first step, and one after three; then two steps more."""
     from finetune_trainer.gang import form_gang
 
     with form_gang(os.environ, gpu=False) as gang:
@@ -111,6 +143,7 @@ def write(folder: str, cases: list[str]) -> dict[str, Any]:
             engine = make(case, gang)
             checkpoints = checkpointer(engine, gang, FileStorage(), f"file://{folder}/{case}", f"{folder}/scratch")
             assert checkpoints.load() is None
+            checkpoints.save(0, {})
             for number in (1, 2, 3):
                 step(engine, number)
             checkpoints.save(3, {"losses": [0.5, None]})
@@ -121,31 +154,45 @@ def write(folder: str, cases: list[str]) -> dict[str, Any]:
             seen[case] = {
                 "saved": saved,
                 "continued": state_of(engine, gang),
+                "told": told_by_deepspeed(engine),
                 "committed": checkpoints.committed_step,
+                "trained": trained_parameters(engine, gang),
                 "class": type(engine.optimizer).__name__,
             }
         return seen
 
 
-def resume(folder: str, cases: list[str], writers: list[int]) -> dict[str, Any]:
-    """Each case, written by each number of ranks: as loaded, and two steps later."""
+def others(case: str, world_size: int) -> list[tuple[int, str]]:
+    """Who else wrote what this case reads: every number of ranks, each in another stage."""
+    stage, rest = int(case[0]), case[1:]
+    return [(writer, f"{(stage + world_size + writer) % len(STAGES) + 1}{rest}") for writer in WORLDS]
+
+
+def resume(folder: str, cases: list[str]) -> dict[str, Any]:
+    """Each case, as loaded, and two steps later where it was written by the same stage and number of ranks."""
     from finetune_trainer.gang import form_gang
 
     with form_gang(os.environ, gpu=False) as gang:
-        seen = {}
+        seen: dict[str, Any] = {}
         for case in cases:
-            for writer in writers:
-                engine = make(case, gang)
-                uri = f"file://{folder}/{writer}/{case}"
+            engine = make(case, gang)
+            own = (gang.world_size, case)
+            # Its own first, into an engine that is as good as new; and again at last, into one that has gone on.
+            for writer, written in (own, *others(case, gang.world_size), own):
+                uri = f"file://{folder}/{writer}/{written}"
                 found = checkpointer(engine, gang, FileStorage(), uri, f"{folder}/scratch").load()
-                loaded = state_of(engine, gang)
-                step(engine, 4)
-                step(engine, 5)
-                seen[f"{writer} {case}"] = {"found": found, "loaded": loaded, "continued": state_of(engine, gang)}
+                told = {"writer": writer, "written": written, "found": found, "loaded": state_of(engine, gang)}
+                if (writer, written) == own:
+                    step(engine, 4)
+                    step(engine, 5)
+                    told["continued"] = state_of(engine, gang)
+                seen.setdefault(case, []).append(told)
         return seen
 
 
-def test_any_number_of_ranks_resumes_what_any_number_saved(preloaded: Preloaded, tmp_path: Path) -> None:
+def test_any_number_of_ranks_in_any_zero_stage_resumes_what_any_other_saved(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
     written: dict[int, Any] = {}
     for world in WORLDS:
         (tmp_path / str(world)).mkdir()
@@ -154,20 +201,53 @@ def test_any_number_of_ranks_resumes_what_any_number_saved(preloaded: Preloaded,
         written[world] = ranks[0]
         assert {case["committed"] for case in written[world].values()} == {3}
         # ZeRO 1 in bf16 with fp32 accumulation silently is a class of its own.
-        assert {case["class"] for case in written[world].values()} == {"DeepSpeedZeroOptimizer", "BF16_Optimizer"}
+        assert {case["class"] for case in written[world].values()} == {
+            "DeepSpeedZeroOptimizer",
+            "BF16_Optimizer",
+            "DeepSpeedZeroOptimizer_Stage3",
+        }
+        for case, of_case in written[world].items():
+            assert of_case["told"].items() <= of_case["continued"].items(), case
+            frozen = set() if case.endswith("Full") else {"base.weight", "base.bias"}
+            assert set(of_case["trained"]) == PARAMETERS - frozen, case
 
     for world in WORLDS:
-        ranks = preloaded.run(resume, world_size=world, folder=str(tmp_path), cases=CASES, writers=list(WORLDS))
+        ranks = preloaded.run(resume, world_size=world, folder=str(tmp_path), cases=CASES)
         assert all(rank == ranks[0] for rank in ranks)
-        for (writer, case), seen in zip(product(WORLDS, CASES), _by_writer(ranks[0]), strict=True):
-            assert seen["found"] == [3, {"losses": [0.5, None]}]
-            assert seen["loaded"] == written[writer][case]["saved"], f"{writer} -> {world} ranks, {case}"
-            if writer == world:
-                assert seen["continued"] == written[writer][case]["continued"], f"{world} ranks, {case}"
+        for case, loads in ranks[0].items():
+            assert len(loads) == len(WORLDS) + 2
+            for told in loads:
+                before = written[told["writer"]][told["written"]]
+                assert told["found"] == [3, {"losses": [0.5, None]}]
+                assert told["loaded"] == before["saved"], f"{told['writer']}, {told['written']} -> {world}, {case}"
+                if "continued" in told:
+                    assert told["continued"] == before["continued"], f"{world} ranks, {case}"
 
 
-def _by_writer(seen: dict[str, Any]) -> list[Any]:
-    return [seen[f"{writer} {case}"] for writer, case in product(WORLDS, CASES)]
+def partition_of_another_deepspeed(case: str) -> str:
+    """As if a release kept its masters elsewhere."""
+    from finetune_trainer.checkpoint.shards import partition_of
+    from finetune_trainer.gang import form_gang
+
+    with form_gang(os.environ, gpu=False) as gang:
+        engine = make(case, gang)
+        if case.startswith("3"):
+            engine.optimizer.fp16_groups[0].reverse()
+        else:
+            group = engine.optimizer.optimizer.param_groups[0]
+            group["params"] = [group["params"][0].clone()]
+        try:
+            partition_of(engine)
+        except RuntimeError as error:
+            return str(error)
+        return ""
+
+
+@pytest.mark.parametrize("case", CASES[::3])
+def test_a_deepspeed_that_keeps_its_state_otherwise_is_refused(preloaded: Preloaded, case: str) -> None:
+    (said,) = preloaded.run(partition_of_another_deepspeed, case=case)
+
+    assert "this release cannot be checkpointed" in said
 
 
 class DyingStorage(FileStorage):
@@ -187,7 +267,7 @@ def save_twice_and_die(folder: str) -> None:
     from finetune_trainer.gang import form_gang
 
     with form_gang(os.environ, gpu=False) as gang:
-        engine = make(CASES[-1], gang)
+        engine = make(USUAL, gang)
         checkpoints = checkpointer(
             engine, gang, DyingStorage(shard_key(2, 1, 1)), f"file://{folder}/run", f"{folder}/scratch"
         )
@@ -201,7 +281,7 @@ def load_and_save(folder: str, *, at: int, width: int = 13) -> Any:
     from finetune_trainer.gang import form_gang
 
     with form_gang(os.environ, gpu=False) as gang:
-        engine = make(CASES[-1], gang, width)
+        engine = make(USUAL, gang, width)
         checkpoints = checkpointer(engine, gang, FileStorage(), f"file://{folder}/run", f"{folder}/scratch")
         try:
             found = checkpoints.load()
@@ -330,14 +410,14 @@ def save_and_load_in_s3(folder: str, uri: str, endpoint: str) -> Any:
 
     with form_gang(os.environ, gpu=False) as gang:
         storage = open_storage(endpoint=endpoint)
-        engine = make(CASES[-1], gang)
+        engine = make(USUAL, gang)
         checkpoints = checkpointer(engine, gang, storage, uri, folder)
         for number in (1, 2, 3):
             step(engine, number)
             checkpoints.save(number, {"at": number})
         checkpoints.finish()
         saved = state_of(engine, gang)
-        again = make(CASES[-1], gang)
+        again = make(USUAL, gang)
         found = checkpointer(again, gang, storage, uri, folder).load()
         return [found, state_of(again, gang) == saved, [stored.uri for stored in storage.list(f"{uri}/")]]
 

@@ -1,18 +1,22 @@
 """A rank's part of the training state, out of DeepSpeed and back: the only reader of its internals.
 
-Measured with DeepSpeed 0.19.8 for ZeRO 1 and 2, fp32 and bf16: each group of parameters has one flat fp32 partition
-per rank (the master weights); the optimizer's state of a partition has two tensors of its shape and the step. Setting
-the masters and the moments is not enough: without the step and the low-precision weights the next step is off by 1e-2.
+Measured with DeepSpeed 0.19.8 for ZeRO 1, 2 and 3, fp32 and bf16: the master weights of a group of parameters are one
+flat fp32 partition per rank; the optimizer's state of a partition has two tensors of its shape and the step. ZeRO 1 and
+2 (and the class of its own that ZeRO 1 is in bf16) lay the parameters end to end and cut that; ZeRO 3 cuts each
+parameter. Setting the masters and the moments is not enough: without the step and the low-precision weights the next
+step is off by 1e-2. Frozen parameters have neither, and are never saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+import torch.distributed as dist
+from deepspeed.utils import safe_get_local_fp32_param
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -44,28 +48,78 @@ class Partition:
 
 
 def partition_of(engine: Any) -> Partition:
-    """This rank's partition of a DeepSpeed engine with ZeRO 1 or 2. Raises RuntimeError when DeepSpeed has changed."""
-    optimizer = engine.optimizer.optimizer
-    groups = tuple(group["params"][0] for group in optimizer.param_groups)
+    """This rank's, of a DeepSpeed engine with ZeRO 1, 2 or 3. Raises RuntimeError when DeepSpeed has changed."""
+    groups = _masters(engine)
     starts = [sum(group.numel() for group in groups[:index]) for index in range(len(groups))]
     pieces = []
+    for stretch in _stretches_of_parameters(engine) if _cuts_parameters(engine) else _stretches_of_groups(engine):
+        if stretch.master.data_ptr() != groups[stretch.group][stretch.offset :].data_ptr():
+            raise RuntimeError(
+                f"DeepSpeed no longer keeps {stretch.parameter} where it says: this release cannot be checkpointed"
+            )
+        if stretch.length > 0:
+            offset = starts[stretch.group] + stretch.offset
+            pieces.append(Piece(parameter=stretch.parameter, start=stretch.start, length=stretch.length, offset=offset))
+    state = engine.optimizer.optimizer.state
+    return Partition(tuple(pieces), groups, tuple(state[group] for group in groups))
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Elements [start, start + length) of a parameter lie at `offset` of a group's partition."""
+
+    parameter: str
+    start: int
+    length: int
+    """≤ 0 where the partition holds nothing but padding of it."""
+    group: int
+    offset: int
+    master: torch.Tensor
+    """Where DeepSpeed itself looks for them."""
+
+
+def _cuts_parameters(engine: Any) -> bool:
+    return bool(engine.zero_optimization_stage() == 3)
+
+
+def _masters(engine: Any) -> tuple[torch.Tensor, ...]:
+    if _cuts_parameters(engine):
+        return tuple(engine.optimizer.fp32_partitioned_groups_flat)
+    return tuple(group["params"][0] for group in engine.optimizer.optimizer.param_groups)
+
+
+def _stretches_of_groups(engine: Any) -> Iterator[_Stretch]:
+    """ZeRO 1 and 2."""
     for name, parameter in engine.module.named_parameters():
         mapping = getattr(parameter, "_hp_mapping", None)
-        if not parameter.requires_grad or mapping is None:
-            continue
-        flat, own = mapping.hp_fragment_address, mapping.lp_fragment_address
-        group = groups[mapping.param_group_index]
-        if mapping.hp_fragment.data_ptr() != group[flat.start :].data_ptr():
-            raise RuntimeError(f"DeepSpeed no longer keeps {name} where it says: this release cannot be checkpointed")
-        pieces.append(
-            Piece(
+        if parameter.requires_grad and mapping is not None:
+            yield _Stretch(
                 parameter=name,
-                start=own.start,
-                length=flat.numel,
-                offset=starts[mapping.param_group_index] + flat.start,
+                start=mapping.lp_fragment_address.start,
+                length=mapping.hp_fragment_address.numel,
+                group=mapping.param_group_index,
+                offset=mapping.hp_fragment_address.start,
+                master=mapping.hp_fragment,
             )
-        )
-    return Partition(tuple(pieces), groups, tuple(optimizer.state[group] for group in groups))
+
+
+def _stretches_of_parameters(engine: Any) -> Iterator[_Stretch]:
+    """ZeRO 3: rank r holds the r-th of equal parts of each parameter, of which the last are padded."""
+    names = {parameter: name for name, parameter in engine.module.named_parameters()}
+    for group, parameters in enumerate(engine.optimizer.fp16_groups):
+        offset = 0
+        for parameter in parameters:
+            held = parameter.partition_numel()
+            start = held * dist.get_rank(parameter.ds_process_group)
+            yield _Stretch(
+                parameter=names[parameter],
+                start=start,
+                length=min(held, parameter.ds_numel - start),
+                group=group,
+                offset=offset,
+                master=safe_get_local_fp32_param(parameter),
+            )
+            offset += held
 
 
 class HostCopy:
@@ -118,17 +172,30 @@ def read_shards(num_elements: int, plan: Sequence[Copy], paths: Mapping[int, Pat
 
 def restore(engine: Any, tensors: Mapping[str, torch.Tensor], optimizer_step: int) -> None:
     """Put a partition back, and the low-precision weights after it. All ranks call it: it gathers the weights."""
-    partition = partition_of(engine)
     optimizer = engine.optimizer.optimizer
     start = 0
     with torch.no_grad():
-        for group in partition.groups:
+        for group in _masters(engine):
             stretch = slice(start, start + group.numel())
             group.data.copy_(tensors[MASTER][stretch])
-            optimizer.state[group] = {
-                "step": torch.tensor(float(optimizer_step)),
-                **{kind: tensors[kind][stretch].to(group.device, copy=True) for kind in MOMENTS},
-            }
+            state = optimizer.state[group]
+            if not state:
+                # A fused AdamW reads its count where the weights are.
+                state["step"] = torch.tensor(0.0, device=group.device if optimizer.defaults["fused"] else None)
+                state.update((kind, torch.empty_like(group)) for kind in MOMENTS)
+            state["step"].fill_(optimizer_step)
+            for kind in MOMENTS:
+                state[kind].copy_(tensors[kind][stretch])
             start += group.numel()
-    engine.optimizer._lazy_init_hp_params_optimizer_state()
-    engine.optimizer.update_lp_params()
+        if _cuts_parameters(engine):
+            _cast_and_gather(engine.optimizer)
+        else:
+            engine.optimizer.update_lp_params()
+
+
+def _cast_and_gather(optimizer: Any) -> None:
+    """ZeRO 3, as at the end of its step: each rank's weights from its masters, small parameters whole on every rank."""
+    optimizer.checkpoint_event_prologue()
+    for group in range(len(optimizer.fp16_groups)):
+        optimizer._reassign_or_swap_out_partitioned_parameters(group)
+    optimizer.checkpoint_event_epilogue()
