@@ -129,6 +129,11 @@ _CHOICES = (
 _RULES = (
     Case("a member of another type", {"task": {"completion": {}}}, "spec.task.completion"),
     Case(
+        "weights in 4 bits, divided",
+        {"method": {"type": "QLoRA"}, "deepspeed": {"zeroStage": 3}},
+        "spec.deepspeed.zeroStage",
+    ),
+    Case(
         "a delimiter of labels where a row has one",
         {"task": {"type": "Classification", "classification": {"labelDelimiter": ";"}}},
         "spec.task.classification.labelDelimiter",

@@ -12,12 +12,14 @@ def load(folder: str) -> Any:
     import torch
 
     from finetune_api.spec import LoRA, Precision
-    from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.adapters import Adapter
+    from finetune_trainer.model import load_model
     from finetune_trainer.objectives.language import HEAD
 
     model = load_model(
         Path(folder),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj"), seed=3),
+        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj")),
+        seed=3,
         precision=Precision.FLOAT32,
         activation_checkpointing=False,
         device=torch.device("cpu"),

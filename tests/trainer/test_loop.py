@@ -91,14 +91,15 @@ def _train(
     from contextlib import nullcontext
     from datetime import UTC, datetime
 
+    from finetune_trainer.adapters import Adapter
     from finetune_trainer.checkpoint.checkpointer import Checkpointer
     from finetune_trainer.checkpoint.commit import open_run
-    from finetune_trainer.engine import Division, make_engine
+    from finetune_trainer.engine import Division, make_engine, room_of
     from finetune_trainer.failures import StageFailed
     from finetune_trainer.history import History, Score
     from finetune_trainer.loop import Course, Surroundings, history_of, state_of
     from finetune_trainer.loop import train as run
-    from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.model import load_model
     from finetune_trainer.objectives import language
     from finetune_trainer.packing import accumulation
     from finetune_trainer.storage.files import FileStorage
@@ -113,20 +114,23 @@ def _train(
         gradient_clip=0.5,
         early_stopping=None if patience is None else EarlyStopping(patience=patience),
     )
-    model = load_model(
-        Path(folder),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=dropout), target_modules=("q_proj", "down_proj"), seed=3),
-        precision=Precision(precision),
-        activation_checkpointing=checkpointing,
-        device=gang.device,
-        head=language.HEAD,
-    )
     division = Division(
         zero_stage=zero_stage,
         micro_batch_size=micro_batch_size,
         micro_steps=accumulation(4, world_size=gang.world_size, micro_batch_size=micro_batch_size),
     )
-    engine = make_engine(model, gang, training=training, precision=Precision(precision), division=division)
+    settings: Any = {"training": training, "precision": Precision(precision), "division": division}
+    model = load_model(
+        Path(folder),
+        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=dropout), target_modules=("q_proj", "down_proj")),
+        seed=3,
+        precision=Precision(precision),
+        activation_checkpointing=checkpointing,
+        device=gang.device,
+        room=room_of(gang, **settings),
+        head=language.HEAD,
+    )
+    engine = make_engine(model, gang, **settings)
     engine.train()
     _poison(model, **(poison or {}))
     saved, clock, asked = Saved(), count(step=tick), count(1)

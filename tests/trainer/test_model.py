@@ -13,8 +13,9 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
     import torch
 
     from finetune_api.spec import LoRA, Precision
+    from finetune_trainer.adapters import Adapter, without_adapters
     from finetune_trainer.failures import StageFailed
-    from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.model import load_model
     from finetune_trainer.objectives import language
     from finetune_trainer.packing import PlacedRow
     from finetune_trainer.tokens import tokens_of
@@ -22,7 +23,8 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
     try:
         model = load_model(
             Path(folder),
-            adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=tuple(modules), seed=seed),
+            adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=tuple(modules)),
+            seed=seed,
             precision=Precision(precision),
             activation_checkpointing=False,
             device=torch.device("cpu"),
@@ -33,7 +35,7 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
     tokens = tokens_of(Encoded.random([30], vocab_size=200), [PlacedRow(0, (0,))], torch.device("cpu"))
     with torch.no_grad():
         loss = float(model(tokens))
-        with model.model.disable_adapter():
+        with without_adapters(model):
             base_loss = float(model(tokens))
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {
@@ -51,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_only_the_adapter_of_the_chosen_layers_is_trained_and_all_has_one_precision(preloaded, folder):
     (answer,) = preloaded.run(loaded, folder=str(folder), modules=["v_proj"])
-    block = "model.base_model.model.model.layers.{}.self_attn.v_proj.lora_{}.default.weight"
+    block = "mistral.model.layers.{}.self_attn.v_proj.lora_{}.default.weight"
     assert answer["shapes"] == {
         **{block.format(layer, "A"): [4, 32] for layer in (0, 1)},
         **{block.format(layer, "B"): [16, 4] for layer in (0, 1)},

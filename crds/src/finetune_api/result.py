@@ -80,6 +80,8 @@ class Prepared(Model):
     """Digest over all that decides the outcome; names `<output.uri>/runs/<run>/`."""
     model_digest: str
     """Over config, weights and tokenizer of the base model."""
+    adapter_digest: str | None = None
+    """Over configuration and weights of the adapter that training goes on from."""
     data_uri: str
     """`…/prepared/<digest>`: shards, manifest, report, rejected rows."""
     data_digest: str

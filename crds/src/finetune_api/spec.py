@@ -717,4 +717,11 @@ class Spec(Model):
             ),
             field="training.earlyStopping.metric",
         ),
+        Rule(
+            cel="!has(self.deepspeed) || !has(self.deepspeed.zeroStage) || self.deepspeed.zeroStage < 3"
+            " || !has(self.method) || !has(self.method.type) || self.method.type != 'QLoRA'",
+            message="must be 1 or 2 for QLoRA, whose weights in 4 bits cannot be divided",
+            holds=lambda spec: spec.deepspeed.zero_stage != 3 or spec.method.type is not MethodType.QLORA,
+            field="deepspeed.zeroStage",
+        ),
     )

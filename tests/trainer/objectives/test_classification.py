@@ -34,18 +34,26 @@ class Labelled:
         return self._labels[index % len(self._labels)]
 
 
+def adapter() -> Any:
+    from finetune_api.spec import LoRA
+    from finetune_trainer.adapters import Adapter
+
+    return Adapter(lora=LoRA(rank=4, alpha=8), target_modules=("q_proj", "down_proj"))
+
+
 def load(folder: str, *, multi_label: bool = False, balanced: bool = False, precision: str = "Float32") -> Any:
     import torch
 
-    from finetune_api.spec import LoRA, Precision
+    from finetune_api.spec import Precision
     from finetune_trainer.measures import LabelSet
-    from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.model import load_model
     from finetune_trainer.objectives import classification
 
     labels = LabelSet(("bug", "praise", "question"), (6, 3, 1), 10, multi_label)
     model = load_model(
         Path(folder),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=("q_proj", "down_proj"), seed=3),
+        adapter=adapter(),
+        seed=3,
         precision=Precision(precision),
         activation_checkpointing=False,
         device=torch.device("cpu"),
@@ -59,18 +67,29 @@ def load(folder: str, *, multi_label: bool = False, balanced: bool = False, prec
     return model, labels
 
 
-def told(folder: str, adapter: str) -> dict[str, Any]:
-    """Logits of all documents packed into one sequence, and one by one; the adapter is left in `adapter`."""
+def told(folder: str, published: str) -> dict[str, Any]:
+    """Logits of all documents packed into one sequence, and one by one; what is published is left in `published`."""
     import torch
 
+    from finetune_trainer.objectives import classification
     from finetune_trainer.packing import PlacedRow
-    from finetune_trainer.publish.model import write_adapter
+    from finetune_trainer.publish.weights import Trained, write_trained
     from finetune_trainer.tokens import tokens_of
 
-    model, _ = load(folder)
+    model, labels = load(folder)
     model.eval()
     documents = Labelled([(0,)])
-    write_adapter(model.model, Path(adapter), base_model_uri=f"file://{folder}")
+    write_trained(
+        Trained(
+            model=model,
+            adapter=adapter(),
+            head=classification.head(labels, balanced=False, pad_id=2),
+            dtype=torch.float32,
+            base_folder=Path(folder),
+            base_model_uri=f"file://{folder}",
+        ),
+        Path(published),
+    )
     rows = [PlacedRow(0, (0, 1, 2, 3)), PlacedRow(1, ()), PlacedRow(2, (4, 5, 6, 7, 8))]
     with torch.inference_mode():
         packed = model.logits(tokens_of(documents, rows, torch.device("cpu")))
@@ -92,7 +111,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_published_logits_are_ours_packed_or_alone_and_padded_on_either_side(preloaded, tmp_path, folder):
-    (ours,) = preloaded.run(told, folder=str(folder), adapter=str(tmp_path / "adapter"))
+    (ours,) = preloaded.run(told, folder=str(folder), published=str(tmp_path / "adapter"))
     np.testing.assert_allclose(ours["packed"], ours["alone"], atol=1e-5)
     assert np.ptp(np.array(ours["alone"]), axis=0).min() > 1e-2  # documents differ
     process = subprocess.run(
@@ -109,9 +128,7 @@ def test_published_logits_are_ours_packed_or_alone_and_padded_on_either_side(pre
     assert (plain["labels"], plain["padId"]) == ({"0": "bug", "1": "praise", "2": "question"}, 2)
     for name in ("alone", "right", "left"):
         np.testing.assert_allclose(plain[name], ours["alone"], atol=1e-5)
-    assert [name for name in ours["trained"] if "score" in name] == [
-        "model.base_model.model.score.modules_to_save.default.weight"
-    ]
+    assert [name for name in ours["trained"] if "score" in name] == ["mistral.score.weight"]
 
 
 def losses(folder: str, labels: list[tuple[int, ...]], multi_label: bool, balanced: bool) -> dict[str, Any]:
@@ -125,7 +142,7 @@ def losses(folder: str, labels: list[tuple[int, ...]], multi_label: bool, balanc
     tokens = tokens_of(Labelled([tuple(each) for each in labels]), rows, torch.device("cpu"))
     loss = model(tokens)
     loss.backward()
-    score = model.mistral.score.modules_to_save["default"].weight
+    score = model.mistral.score.weight
     nothing = model(tokens_of(Labelled([(0,)]), [PlacedRow(0, ())], torch.device("cpu")))
     return {
         "loss": float(loss),
@@ -170,7 +187,7 @@ def precisions(folder: str) -> dict[str, Any]:
     one, _ = load(folder, precision="BFloat16")
     other, _ = load(folder, precision="BFloat16")
     tokens = tokens_of(Labelled([(0,)]), [PlacedRow(0, (0, 1))], torch.device("cpu"))
-    scores = [model.mistral.score.modules_to_save["default"].weight for model in (one, other)]
+    scores = [model.mistral.score.weight for model in (one, other)]
     return {"logits": str(one.logits(tokens).dtype), "same": bool((scores[0] == scores[1]).all()), "zero": False}
 
 

@@ -18,12 +18,14 @@ def load(folder: str) -> Any:
     import torch
 
     from finetune_api.spec import LoRA, Precision
-    from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.adapters import Adapter
+    from finetune_trainer.model import load_model
     from finetune_trainer.objectives.language import HEAD
 
     model = load_model(
         Path(folder),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj"), seed=3),
+        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj")),
+        seed=3,
         precision=Precision.FLOAT32,
         activation_checkpointing=False,
         device=torch.device("cpu"),
@@ -77,16 +79,18 @@ def measured(model: str, data: str, spec: dict[str, Any], later: dict[str, Any])
 
     from finetune_api.spec import Evaluation, LoRA, Precision, Spec
     from finetune_trainer import tokenizers
+    from finetune_trainer.adapters import Adapter
     from finetune_trainer.gang import form_gang
     from finetune_trainer.history import History
-    from finetune_trainer.model import Adapter, load_model
+    from finetune_trainer.model import load_model
     from finetune_trainer.objectives.language import HEAD, LanguageExamination
     from finetune_trainer.prepared import open_split
 
     asked = Spec.parse(spec)
     loaded = load_model(
         Path(model),
-        adapter=Adapter(lora=LoRA(rank=4), target_modules=("q_proj",), seed=0),
+        adapter=Adapter(lora=LoRA(rank=4), target_modules=("q_proj",)),
+        seed=0,
         precision=Precision.FLOAT32,
         activation_checkpointing=False,
         device=torch.device("cpu"),

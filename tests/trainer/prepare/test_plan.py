@@ -167,6 +167,27 @@ def test_rows_longer_than_the_models_positions_are_refused() -> None:
     assert failed.value.failure.field == "spec.training.sequenceLength"
 
 
+TWO_BLOCKS = read_config(
+    {"model_type": "mistral"}
+    | {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    | {"num_key_value_heads": 2}
+)
+
+
+def test_no_more_blocks_can_get_adapters_than_there_are() -> None:
+    plan.check_method(spec_with(method={"lora": {"lastLayers": 2}}), TWO_BLOCKS)
+    with pytest.raises(StageFailed, match="3 blocks, the base model has 2") as failed:
+        plan.check_method(spec_with(method={"lora": {"lastLayers": 3}}), TWO_BLOCKS)
+    assert (failed.value.exit_code, failed.value.failure.field) == (64, "spec.method.lora.lastLayers")
+
+
+def test_weights_in_4_bits_are_refused_before_anything_is_prepared_for_cpus() -> None:
+    plan.check_method(spec_with(method={"type": "QLoRA"}, workers={"gpusPerNode": 1}), TWO_BLOCKS)
+    with pytest.raises(StageFailed, match="on GPUs only") as failed:
+        plan.check_method(spec_with(method={"type": "QLoRA"}), TWO_BLOCKS)
+    assert (failed.value.exit_code, failed.value.failure.field) == (78, "spec.method.type")
+
+
 def run_of(spec: Spec) -> str:
     return plan.run_digest(spec, resolved(spec), model_digest="m", data_digest="d")
 
@@ -202,6 +223,22 @@ def test_what_decides_the_outcome_makes_another_run(change: dict[str, Any]) -> N
 )
 def test_what_does_not_decide_the_outcome_is_the_same_run(change: dict[str, Any]) -> None:
     assert run_of(spec_with(**change)) == run_of(spec_with())
+
+
+def test_an_adapter_to_go_on_from_is_told_by_its_content_not_by_its_place() -> None:
+    runs = {
+        (uri, digest): plan.run_digest(
+            spec := spec_with(method={"lora": {"initialAdapterUri": uri}}),
+            resolved(spec),
+            model_digest="m",
+            data_digest="d",
+            adapter_digest=digest,
+        )
+        for uri, digest in [("s3://models/one", "x"), ("s3://models/two", "x"), ("s3://models/one", "y")]
+    }
+    one, moved, changed = runs.values()
+    assert one == moved != changed
+    assert run_of(spec_with()) not in runs.values()
 
 
 def test_another_model_or_other_data_is_another_run() -> None:

@@ -26,23 +26,28 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
 
     from finetune_api.contract import Stage
     from finetune_api.spec import LoRA, Precision
+    from finetune_trainer.adapters import Adapter
     from finetune_trainer.checkpoint.commit import open_run
     from finetune_trainer.checkpoint.layout import run_uri
     from finetune_trainer.history import History, Point, Sample, Score
-    from finetune_trainer.model import DTYPES, Adapter, load_model
+    from finetune_trainer.model import DTYPES, load_model
     from finetune_trainer.objectives import language
     from finetune_trainer.publish.model import publish
+    from finetune_trainer.publish.weights import Trained
     from finetune_trainer.telemetry import Telemetry
 
     modules = ("q_proj", "v_proj", "down_proj")
-    own = load_model(
+    adapter = Adapter(lora=LoRA(rank=4, alpha=8), target_modules=modules)
+    packed = load_model(
         Path(base),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=modules, seed=3),
+        adapter=adapter,
+        seed=3,
         precision=Precision(precision),
         activation_checkpointing=False,
         device=torch.device("cpu"),
         head=language.HEAD,
-    ).model
+    )
+    own = packed.mistral
     with torch.no_grad():
         for name, parameter in own.named_parameters():
             if "lora_B" in name:
@@ -68,15 +73,22 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
     published = publish(
         storage,
         run,
-        own,
+        Trained(
+            model=packed,
+            adapter=adapter,
+            head=language.HEAD,
+            dtype=DTYPES[Precision(precision)],
+            base_folder=Path(base),
+            base_model_uri=f"file://{base}",
+        ),
         snapshot=snapshot,
         prepared=prepared,
         history=history,
         telemetry=Telemetry(),
-        base_folder=Path(base),
         scratch=Path(folder) / "scratch",
     )
 
+    assert published is not None
     target = published.model_uri.removeprefix("file://")
     plain_base = AutoModelForCausalLM.from_pretrained(
         base, dtype=DTYPES[Precision(precision)], attn_implementation="eager"
@@ -89,7 +101,7 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
         with plain.disable_adapter():
             moved = (plain(ids).logits.float() - logits).abs().max()
     for name, tensor in own.state_dict().items():
-        if "lora" in name and not torch.equal(tensor, plain.state_dict()[name]):
+        if "lora" in name and not torch.equal(tensor, plain.state_dict()[f"base_model.model.{name}"]):
             raise AssertionError(f"{name} differs")
     merged = {name: module for name, module in own.named_modules() if hasattr(module, "merge")}
     for module in merged.values():
@@ -97,7 +109,7 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
     reference = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
     reference.load_state_dict(
         {
-            name.removeprefix("base_model.model.").replace(".base_layer", ""): tensor.float()
+            name.replace(".base_layer", ""): tensor.float()
             for name, tensor in own.state_dict().items()
             if "lora" not in name
         }

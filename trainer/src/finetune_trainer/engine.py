@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import deepspeed
 import torch
-from deepspeed import ops
+from deepspeed import ops, zero
 from deepspeed.ops.op_builder.all_ops import ALL_OPS
-from torch import nn
+from torch import Tensor, nn
 
 from finetune_api.spec import Precision, Training
 from finetune_trainer.gang import Gang
+from finetune_trainer.weights import Room, Values, whole_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,48 +23,94 @@ class Division:
     """How the work of one optimizer step is divided."""
 
     zero_stage: int
-    """1 | 2"""
+    """1 | 2 | 3"""
     micro_batch_size: int
     """Rows in one forward pass."""
     micro_steps: int
     """Forward passes of a rank per optimizer step."""
 
 
+def room_of(gang: Gang, *, training: Training, precision: Precision, division: Division) -> Room:
+    """Where the parameters of a model for `make_engine` are put: under ZeRO 3 a rank holds its share of each."""
+    if division.zero_stage < 3:
+        return whole_on(gang.device)
+    _prepare_deepspeed()
+    # Of an empty module: it partitions nothing yet. Whole weights would be broadcast from rank 0, read and drawn alike.
+    partitioning = zero.Init(nn.Module(), config_dict_or_path=_config(training, precision, division, gang))
+
+    def make(like: Tensor, values: Values) -> nn.Parameter:
+        # Whole for this moment and without values, so that in host memory no page of it is ever touched.
+        whole = torch.empty(like.shape, dtype=like.dtype, device=gang.device)
+        parameter: Any = nn.Parameter(whole, requires_grad=like.requires_grad)
+        partitioning._convert_to_deepspeed_param(parameter)
+        parameter.partition()
+        own = parameter.ds_tensor
+        start = gang.rank * own.numel()
+        length = max(0, min(own.numel(), like.numel() - start))
+        own[:length].copy_(values(start, length))
+        own[length:].zero_()
+        return cast("nn.Parameter", parameter)
+
+    return make
+
+
 def make_engine(
     model: nn.Module, gang: Gang, *, training: Training, precision: Precision, division: Division
 ) -> deepspeed.DeepSpeedEngine:
-    """AdamW with fp32 masters over the model's trainable parameters. Collective.
+    """AdamW with fp32 masters over the model's trainable parameters, whose room is `room_of`'s. Collective.
 
     Call `engine.backward(loss, scale_wrt_gas=False)` once a micro step with a loss that is multiplied by the number of
     ranks, for the engine averages gradients over them; the learning rate is set by the loop.
     """
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # No operator of its own: they are compiled at first use, and the shared-memory all-reduce (compiled at start) takes
-    # it for granted that all ranks share one /dev/shm. Asking which of them could be compiled runs a compiler, too.
-    ops.__compatible_ops__ = {**dict.fromkeys(ALL_OPS, False), "deepspeed_not_implemented": False}
-    deepspeed.init_distributed(dist_backend=None, dist_init_required=False, verbose=False)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, weight_decay=training.weight_decay)
+    _prepare_deepspeed()
+    groups = _groups(model, training.weight_decay)
     engine, *_ = deepspeed.initialize(
         model=model,
-        optimizer=optimizer,
-        model_parameters=trained,
-        config=_config(training, precision, division, world_size=gang.world_size, gpu=gang.device.type == "cuda"),
+        optimizer=torch.optim.AdamW(groups, fused=gang.device.type == "cuda"),
+        model_parameters=[parameter for group in groups for parameter in group["params"]],
+        config=_config(training, precision, division, gang),
         dist_init_required=False,
     )
     return engine
 
 
-def _config(
-    training: Training, precision: Precision, division: Division, *, world_size: int, gpu: bool
-) -> dict[str, Any]:
+def gathered(parameter: nn.Parameter) -> AbstractContextManager[None]:
+    """While it is held, the parameter has its whole value on every rank. Collective."""
+    return cast("AbstractContextManager[None]", zero.GatheredParameters([parameter]))
+
+
+def _prepare_deepspeed() -> None:
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # No operator of its own: they are compiled at first use, and the shared-memory all-reduce (compiled at start) takes
+    # it for granted that all ranks share one /dev/shm. Asking which of them could be compiled runs a compiler, too.
+    ops.__compatible_ops__ = {**dict.fromkeys(ALL_OPS, False), "deepspeed_not_implemented": False}
+    deepspeed.init_distributed(dist_backend=None, dist_init_required=False, verbose=False)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices that multiply decay; norms and biases do not, nor do embeddings (a tied head is one): rarely met, they
+    would fade while nothing is learnt of them."""
+    kept = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    matrices = {module.weight for module in model.modules() if isinstance(module, nn.Linear)} - kept
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trained if parameter in matrices], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter not in matrices], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _config(training: Training, precision: Precision, division: Division, gang: Gang) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": division.micro_batch_size,
         "gradient_accumulation_steps": division.micro_steps,
-        "train_batch_size": division.micro_batch_size * division.micro_steps * world_size,
+        "train_batch_size": division.micro_batch_size * division.micro_steps * gang.world_size,
         "bf16": {"enabled": precision is Precision.BFLOAT16},
         "data_types": {"grad_accum_dtype": "fp32"},
-        "zero_optimization": {"stage": division.zero_stage, "overlap_comm": gpu},
+        "zero_optimization": {
+            "stage": division.zero_stage,
+            "overlap_comm": gang.device.type == "cuda",
+        },
         # torch's own AdamW: DeepSpeed's CPU Adam is compiled at start.
         "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,

@@ -16,7 +16,7 @@ from finetune_trainer import prepared
 from finetune_trainer.checkpoint.room import need_room
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.blame import blame
-from finetune_trainer.prepare.model import resolve
+from finetune_trainer.prepare.model import initial, resolve
 from finetune_trainer.prepare.model.files import FIELD, find_files
 from finetune_trainer.storage import Storage, StoredObject, open_storage
 
@@ -32,11 +32,13 @@ class Materials:
 
     model: Path
     data: Path
+    adapter: Path
+    """To go on from; absent where training starts a new one."""
 
 
 def places(scratch: Path) -> Materials:
     """Where `fetch` puts them."""
-    return Materials(model=scratch / "model", data=scratch / "data")
+    return Materials(model=scratch / "model", data=scratch / "data", adapter=scratch / "adapter")
 
 
 def fetch(
@@ -60,6 +62,23 @@ def fetch(
             field=FIELD,
         )
     prepared.fetch(storage, expected.data_uri, expected.data_digest, here.data)
+
+
+def fetch_adapter(uri: str, expected_digest: str, *, storage: Storage, scratch: Path) -> None:
+    """Bring the adapter that training goes on from. Raises StageFailed when it is not what was prepared for."""
+    folder = places(scratch).adapter
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with blame(initial.FIELD):
+        for stored in initial.find_adapter(storage, uri).every:
+            storage.download(stored.uri, folder / stored.uri.rpartition("/")[2])
+    if initial.find_adapter(open_storage(), f"file://{folder}").digest != expected_digest:
+        raise StageFailed(
+            ExitCode.MISMATCH,
+            "AdapterChanged",
+            f"{uri} is no longer the adapter that was prepared for: put it back, or apply the job under a new name",
+            field=initial.FIELD,
+        )
 
 
 def _bring_model(storage: Storage, uri: str, folder: Path, report: Callable[[int, int], None]) -> None:

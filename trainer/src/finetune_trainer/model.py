@@ -1,25 +1,28 @@
-"""The model to train: a Mistral from a local folder with LoRA on it, below the head that an objective gives it."""
+"""The model to train: a Mistral from a local folder, whole or with adapters in it, below an objective's head."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from finetune_api.contract import ExitCode
-from finetune_api.spec import LoRA, Precision
-from finetune_trainer import attention
-from finetune_trainer.dropout import RowDropout, RowsInFlight
+from finetune_api.spec import Precision
+from finetune_trainer import adapters, attention, quantized
+from finetune_trainer.adapters import Adapter
+from finetune_trainer.dropout import RowsInFlight
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.tokens import Tokens
+from finetune_trainer.weights import Room, Stored, Values, values_of, whole_on
 
 DTYPES = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT32: torch.float32}
 
@@ -27,15 +30,11 @@ DTYPES = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT32: torch.float32}
 class PackedModel(nn.Module):
     """A model that answers with its summed loss, so that its head is only applied where something is learnt."""
 
-    def __init__(self, model: PeftModel, in_flight: RowsInFlight) -> None:
+    def __init__(self, mistral: Any, in_flight: RowsInFlight) -> None:
+        """`mistral` is the transformers model, maybe with adapters inside its layers."""
         super().__init__()
-        self.model = model
+        self.mistral = mistral
         self.in_flight = in_flight
-
-    @property
-    def mistral(self) -> Any:
-        """The base model, with the adapters inside its layers."""
-        return self.model.get_base_model()
 
     def hidden(self, tokens: Tokens) -> Tensor:
         """What the blocks make of each token, [tokens, width]."""
@@ -46,6 +45,13 @@ class PackedModel(nn.Module):
         return found[0]
 
 
+class Fp32Linear(nn.Linear):
+    """Computes in fp32, whatever the precision of its weight."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return functional.linear(hidden.float(), self.weight.float())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """What stands on the blocks, and what it minimises."""
@@ -53,81 +59,121 @@ class Head:
     architecture: Callable[[Path], type[PreTrainedModel]]
     """Of the model in a folder."""
     peft_task: str
-    module: Callable[[PeftModel, RowsInFlight], PackedModel]
+    module: Callable[[Any, RowsInFlight], PackedModel]
+    """Made of the transformers model."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of config.json."""
-    start: Callable[[Any, set[str]], set[str]] = lambda _, missing: missing
-    """Draws the weights that no base model has. Given those that this one lacks; returns those that it should have."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adapter:
-    """What is trained."""
-
-    lora: LoRA
-    target_modules: tuple[str, ...]
-    seed: int
+    layer: str | None = None
+    """A linear layer that base models lack: drawn, computed in fp32, and trained whatever the method."""
 
 
 def load_model(
     folder: Path,
     *,
-    adapter: Adapter,
+    adapter: Adapter | None,
+    seed: int,
     precision: Precision,
     activation_checkpointing: bool,
     device: torch.device,
+    room: Room | None = None,
     head: Head,
 ) -> PackedModel:
-    """Read the safetensors in `folder`, from nowhere else, and add an adapter that changes nothing yet.
+    """The model in `folder`, of which the adapter is trained, which changes nothing yet; without one, every weight.
 
-    The adapter's weights, and those of a new head, are a function of `adapter.seed`. They have the precision of the
-    base model: layers of mixed precision crash under ZeRO (DeepSpeed #8072); the fp32 masters are the engine's. Raises
-    StageFailed when the weights do not fit config.json.
+    A rank reads only what `room` lets it hold, by default everything. What is drawn, adapter and head, is a function of
+    `seed`, whatever the ranks. All has the precision of the base model: layers of mixed precision crash under ZeRO
+    (DeepSpeed #8072); the fp32 masters are the engine's. Raises StageFailed when the weights do not fit config.json.
     """
     attention.register()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    loaded: Any = head.architecture(folder).from_pretrained(
-        folder,
-        dtype=DTYPES[precision],
-        attn_implementation=attention.IMPLEMENTATION,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-        # Straight to the GPU: eight processes with a copy in host memory each would need eight times the model.
-        device_map={"": device} if device.type == "cuda" else None,
-        **head.settings,
+    base = _without_weights(folder, head, precision, device)
+    if adapter is not None and adapter.quantized:
+        quantized.replace_linear_layers(base, DTYPES[precision])
+    stored = Stored(sorted(folder.glob("*.safetensors")))
+    names = {parameter: name for name, parameter in base.named_parameters()}
+    _refuse_others(stored, names, head)
+    in_flight = RowsInFlight(seed)
+    if adapter is not None:
+        adapters.inject(base, adapter, in_flight)
+        if head.layer is not None:
+            base.get_submodule(head.layer).requires_grad_()
+
+    initial = Stored([]) if adapter is None else adapters.initial_weights(adapter, head.settings.get("id2label"))
+
+    def values(name: str, parameter: nn.Parameter) -> Values:
+        own, published = names.get(parameter), adapters.published_name(name)
+        if own is not None and own in stored.shapes:
+            return stored.values(own)
+        if published in initial.shapes:
+            return initial.values(published)
+        generator = torch.Generator().manual_seed(_seed_of(seed, name))
+        if own is None:
+            return values_of(adapters.drawn(name, parameter.shape, generator))
+        return values_of(torch.empty(parameter.shape).normal_(std=base.config.initializer_range, generator=generator))
+
+    make = room or whole_on(device)
+
+    def parameter(name: str, like: nn.Parameter) -> nn.Parameter:
+        if quantized.is_quantized(like):
+            return quantized.quantize(like, values(name, like), DTYPES[precision], device)
+        return make(like.to(DTYPES[precision]), values(name, like))
+
+    _give_weights(base, parameter)
+    if activation_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    return head.module(base, in_flight)
+
+
+def _without_weights(folder: Path, head: Head, precision: Precision, device: torch.device) -> Any:
+    """The transformers model with its parameters on the meta device, and its buffers, which are computed, in place."""
+
+    def leave_out(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+        # What is there already is tied to another layer.
+        return None if parameter.is_meta else nn.Parameter(parameter.to("meta"))
+
+    architecture: Any = head.architecture(folder)
+    config = architecture.config_class.from_pretrained(folder, local_files_only=True, **head.settings)
+    # Typed as if it returned nothing; what it returns is registered.
+    hook = register_module_parameter_registration_hook(cast("Callable[..., None]", leave_out))
+    try:
+        with device:
+            base = architecture._from_config(
+                config, dtype=DTYPES[precision], attn_implementation=attention.IMPLEMENTATION
+            )
+            if head.layer is not None:
+                drawn = base.get_submodule(head.layer)
+                base.set_submodule(head.layer, Fp32Linear(drawn.in_features, drawn.out_features, bias=False))
+    finally:
+        hook.remove()
+    return base.eval()
+
+
+def _refuse_others(stored: Stored, expected: Mapping[nn.Parameter, str], head: Head) -> None:
+    """Raises StageFailed unless all is there, and has its shape."""
+    drawn = {f"{head.layer}.weight"} - stored.shapes.keys()
+    missing = sorted(
+        name for parameter, name in expected.items() if name not in drawn and stored.shapes.get(name) != parameter.shape
     )
-    base, report = loaded
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(adapter.seed)
-        lacking = head.start(base, set(report["missing_keys"]))
-    if missing := sorted({*lacking, *(key for key, *_ in report["mismatched_keys"])}):
+    if missing:
         raise StageFailed(
             ExitCode.MISMATCH,
             "WeightsDoNotFit",
             f"the weights lack or misshape {len(missing)} tensors that config.json asks for, such as {missing[0]}",
             field="spec.model.uri",
         )
-    if activation_checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
-    settings = LoraConfig(
-        task_type=head.peft_task,
-        r=adapter.lora.rank,
-        lora_alpha=adapter.lora.alpha,
-        target_modules=list(adapter.target_modules),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(adapter.seed)
-        model = get_peft_model(base, settings, autocast_adapter_dtype=False)
-    in_flight = RowsInFlight(adapter.seed)
-    if adapter.lora.dropout:
-        _set_dropout(model, adapter.lora.dropout, in_flight)
-    return head.module(model, in_flight)
 
 
-def _set_dropout(model: PeftModel, probability: float, in_flight: RowsInFlight) -> None:
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    for index, layer in enumerate(layers):
-        for name in layer.lora_A:
-            layer.lora_dropout[name] = RowDropout(probability, index, in_flight)
+def _give_weights(base: nn.Module, make: Callable[[str, nn.Parameter], nn.Parameter]) -> None:
+    """Put parameters with values where there are some without; those of tied layers stay one."""
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for path, module in base.named_modules():
+        for name, like in module.named_parameters(recurse=False):
+            if like not in made:
+                made[like] = make(f"{path}.{name}", like)
+            setattr(module, name, made[like])
+
+
+def _seed_of(seed: int, name: str) -> int:
+    """Another for each parameter, so that none depends on which others there are."""
+    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)[0])

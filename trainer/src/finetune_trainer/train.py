@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import deepspeed
 import torch
@@ -18,13 +19,14 @@ from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
 from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import ActivationCheckpointing, LoRA, Spec
+from finetune_api.spec import ActivationCheckpointing, MethodType, Spec
 from finetune_trainer import materials, tokenizers
+from finetune_trainer.adapters import Adapter
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.divergence import refuse_divergence
-from finetune_trainer.engine import Division, make_engine
+from finetune_trainer.engine import Division, make_engine, room_of
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware, most_memory
@@ -33,7 +35,7 @@ from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.log_lines import ProgressLines
 from finetune_trainer.loop import Course, Surroundings, history_of, state_of, train
 from finetune_trainer.materials import Materials
-from finetune_trainer.model import Adapter, Head, load_model
+from finetune_trainer.model import DTYPES, Head, load_model
 from finetune_trainer.objectives import objective_for
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
@@ -41,6 +43,8 @@ from finetune_trainer.prepared import open_data
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publish.manifest import read_published
 from finetune_trainer.publish.model import publish
+from finetune_trainer.publish.weights import Trained
+from finetune_trainer.quantized import check_quantization
 from finetune_trainer.ranks import rank_folder
 from finetune_trainer.reporting import Reporter
 from finetune_trainer.stopping import StopSignal, leave_if_stopping
@@ -106,9 +110,16 @@ def run_rank(
                     reporter.tell(tracking)
             if gang.local_rank == 0:
                 materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch, report=reporter.fetched)
+                lora = spec.method.adapter
+                if lora is not None and lora.initial_adapter_uri is not None and prepared.adapter_digest is not None:
+                    materials.fetch_adapter(
+                        lora.initial_adapter_uri, prepared.adapter_digest, storage=storage, scratch=pod.scratch
+                    )
             gang.barrier()
         here = materials.places(pod.scratch)
         division = _division(spec, prepared, gang)
+        if spec.method.type is MethodType.QLORA:
+            check_quantization(gang.device, division.zero_stage)
         data = open_data(here.data)
         objective = objective_for(spec, data, tokenizers.load(here.model))
         engine = _engine(spec, prepared, gang, division, here, objective.head)
@@ -162,20 +173,25 @@ def run_rank(
 
         reporter.say(Activity.PUBLISHING)
         with reporter.alive():
-            if run is not None:
-                publish(
-                    storage,
-                    run,
-                    engine.module.model,
-                    snapshot=snapshot,
-                    prepared=prepared,
-                    history=history,
-                    telemetry=reporter.telemetry,
+            publish(
+                storage,
+                run,
+                Trained(
+                    model=engine.module,
+                    adapter=_adapter(spec, prepared, here),
+                    head=objective.head,
+                    dtype=DTYPES[prepared.resolved.precision],
                     base_folder=here.model,
-                    scratch=pod.scratch / "publish",
-                )
-                if tracking is not None:
-                    tracking.finish(history.published_step, history.metrics)
+                    base_model_uri=spec.model.uri,
+                ),
+                snapshot=snapshot,
+                prepared=prepared,
+                history=history,
+                telemetry=reporter.telemetry,
+                scratch=pod.scratch / "publish",
+            )
+            if tracking is not None:
+                tracking.finish(history.published_step, history.metrics)
             gang.barrier()
             published = read_published(storage, spec.output.uri, prepared.run)
             # Until all have seen it, none may leave: a rank that was gone would make the gang's end a failure.
@@ -226,22 +242,37 @@ def _engine(
     spec: Spec, prepared: Prepared, gang: Gang, division: Division, here: Materials, head: Head
 ) -> deepspeed.DeepSpeedEngine:
     """The base model with a fresh adapter, ready to be trained."""
-    precision = prepared.resolved.precision
+    settings: Any = {
+        "training": spec.training,
+        "precision": prepared.resolved.precision,
+        "division": division,
+    }
     model = load_model(
         here.model,
-        adapter=Adapter(
-            lora=spec.method.adapter or LoRA(),
-            target_modules=prepared.resolved.target_modules,
-            seed=spec.training.seed,
-        ),
-        precision=precision,
+        adapter=_adapter(spec, prepared, here),
+        seed=spec.training.seed,
+        precision=prepared.resolved.precision,
         activation_checkpointing=spec.memory.activation_checkpointing is ActivationCheckpointing.FULL,
         device=gang.device,
+        room=room_of(gang, **settings),
         head=head,
     )
-    engine = make_engine(model, gang, training=spec.training, precision=precision, division=division)
+    engine = make_engine(model, gang, **settings)
     engine.train()
     return engine
+
+
+def _adapter(spec: Spec, prepared: Prepared, here: Materials) -> Adapter | None:
+    lora = spec.method.adapter
+    if lora is None:
+        return None
+    initial = None if prepared.adapter_digest is None else here.adapter
+    return Adapter(
+        lora=lora,
+        target_modules=prepared.resolved.target_modules,
+        quantized=spec.method.type is MethodType.QLORA,
+        initial=initial,
+    )
 
 
 def _surroundings(

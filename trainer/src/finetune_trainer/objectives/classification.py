@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,8 +23,8 @@ from finetune_trainer.prepared import Documents, PreparedData, unused_id
 from finetune_trainer.tokenizers import ChatTokenizer
 from finetune_trainer.tokens import Tokens, tokens_of
 
-SCORE = "score.weight"
-"""The head's only tensor: [labels, width]."""
+SCORE: Final = "score"
+"""The head, as transformers calls it."""
 
 
 class SequenceClassifier(PackedModel):
@@ -33,17 +32,17 @@ class SequenceClassifier(PackedModel):
 
     _weights: Tensor | None
 
-    def __init__(self, model: PeftModel, in_flight: RowsInFlight, *, multi_label: bool, weights: Tensor | None) -> None:
+    def __init__(self, mistral: Any, in_flight: RowsInFlight, *, multi_label: bool, weights: Tensor | None) -> None:
         """`weights` of the labels, fp32[labels]: of rows that have one, or of the rows that have each of several."""
-        super().__init__(model, in_flight)
+        super().__init__(mistral, in_flight)
         self._multi_label = multi_label
         self.register_buffer("_weights", weights, persistent=False)
 
     def logits(self, tokens: Tokens) -> Tensor:
         """fp32[documents, labels], whatever the precision of the blocks."""
         ends = self.hidden(tokens).index_select(0, tokens.marks)
-        score = self.mistral.score.modules_to_save[self.model.active_adapter]
-        return functional.linear(ends.float(), score.weight.float())
+        found: Tensor = self.mistral.score(ends)
+        return found
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Sum of the documents' losses: fp32 scalar, in nats."""
@@ -65,8 +64,8 @@ def head(labels: LabelSet, *, balanced: bool, pad_id: int) -> Head:
     return Head(
         architecture=sequence_classifier,
         peft_task="SEQ_CLS",
-        module=lambda model, in_flight: SequenceClassifier(
-            model, in_flight, multi_label=labels.multi_label, weights=weights
+        module=lambda mistral, in_flight: SequenceClassifier(
+            mistral, in_flight, multi_label=labels.multi_label, weights=weights
         ),
         settings={
             "id2label": dict(enumerate(labels.names)),
@@ -74,16 +73,8 @@ def head(labels: LabelSet, *, balanced: bool, pad_id: int) -> Head:
             "problem_type": "multi_label_classification" if labels.multi_label else "single_label_classification",
             "pad_token_id": pad_id,
         },
-        start=_start,
+        layer=SCORE,
     )
-
-
-def _start(base: Any, missing: set[str]) -> set[str]:
-    """Draw the head, which no base model brings along; what else is missing. As a function of torch's seed."""
-    if SCORE in missing:
-        drawn = torch.empty(base.score.weight.shape).normal_(std=base.config.initializer_range)
-        base.score.weight.data.copy_(drawn)
-    return missing - {SCORE}
 
 
 def examine(

@@ -22,6 +22,7 @@ from finetune_trainer.prepare.build import Recipe, build
 from finetune_trainer.prepare.fingerprint import fingerprints
 from finetune_trainer.prepare.model import BaseModel, load_tokenizer, resolve
 from finetune_trainer.prepare.model.architecture import shape_of
+from finetune_trainer.prepare.model.initial import resolve_adapter
 from finetune_trainer.prepare.read import RawObject, find_objects
 from finetune_trainer.prepare.report import PAGE_FILE
 from finetune_trainer.prepare.scratch import work_folder
@@ -66,12 +67,16 @@ def prepare(
     spec, try_to_write = snapshot.spec, _writing(storage)
     with work_folder(scratch) as local:
         model = resolve(storage, spec.model.uri)
+        plan.check_method(spec, model.config)
+        adapter_digest = _initial_adapter_digest(spec, model, storage)
         data_uri, manifest = _checked_data(snapshot, model, storage, local, try_to_write, report, processes)
         lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
         with _shown_by(data_uri):
             resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
     plan.check_memory(spec, shape_of(model.config), resolved)
-    run = plan.run_digest(spec, resolved, model_digest=model.digest, data_digest=manifest.digest)
+    run = plan.run_digest(
+        spec, resolved, model_digest=model.digest, data_digest=manifest.digest, adapter_digest=adapter_digest
+    )
     with blame("spec.output.uri"):
         published = read_published(storage, spec.output.uri, run)
         if published is None:
@@ -80,6 +85,7 @@ def prepare(
     return Prepared(
         run=run,
         model_digest=model.digest,
+        adapter_digest=adapter_digest,
         data_uri=data_uri,
         data_digest=manifest.sha256,
         data=manifest.summary,
@@ -99,6 +105,21 @@ def prepare_data(
         model = resolve(storage, snapshot.spec.model.uri, with_weights=False)
         data_uri, _ = _checked_data(snapshot, model, storage, local, _writing(storage), report, processes)
     return f"{data_uri}/{PAGE_FILE}"
+
+
+def _initial_adapter_digest(spec: Spec, model: BaseModel, storage: Storage) -> str | None:
+    lora = spec.method.adapter
+    if lora is None:
+        return None
+    adapter = resolve_adapter(
+        storage,
+        lora,
+        config=model.config,
+        model_digest=model.digest,
+        target_modules=plan.target_modules(lora),
+        labels=task_for(spec.task).labels is not None,
+    )
+    return None if adapter is None else adapter.digest
 
 
 def _writing(storage: Storage) -> Callable[[str], None]:

@@ -46,6 +46,19 @@ def check_spec(spec: Spec, config: ModelConfig) -> None:
         raise StageFailed(ExitCode.BAD_CONFIG, "SequenceTooLong", message, field=field)
 
 
+def check_method(spec: Spec, config: ModelConfig) -> None:
+    """What training alone asks: that the method fits the base model and the workers. Raises StageFailed."""
+    if spec.method.type is MethodType.QLORA and spec.workers.gpus_per_node == 0:
+        field = "spec.method.type"
+        message = f"{field}: QLoRA computes in 4 bits on GPUs only: take LoRA, or set spec.workers.gpusPerNode"
+        raise StageFailed(ExitCode.UNSUPPORTED_HARDWARE, "QLoRANeedsGpu", message, field=field)
+    last = None if spec.method.adapter is None else spec.method.adapter.last_layers
+    if last is not None and last > config.num_hidden_layers:
+        field = "spec.method.lora.lastLayers"
+        message = f"{field}: {last} blocks, the base model has {config.num_hidden_layers}"
+        raise StageFailed(ExitCode.BAD_CONFIG, "TooManyLayers", message, field=field)
+
+
 def target_modules(lora: LoRA | None) -> tuple[str, ...]:
     """Names of the layers that get an adapter. Raises StageFailed for one that a Mistral does not have."""
     if lora is None:
@@ -177,19 +190,27 @@ def data_digest(
     )
 
 
-def run_digest(spec: Spec, resolved: Resolved, *, model_digest: str, data_digest: str) -> str:
-    """Names the run. Equal digests: the same model comes out, on whatever machines and however often interrupted.
+def run_digest(
+    spec: Spec, resolved: Resolved, *, model_digest: str, data_digest: str, adapter_digest: str | None = None
+) -> str:
+    """Names the run; `adapter_digest` is of the adapter that it goes on from.
+
+    Equal digests: the same model comes out, on whatever machines and however often interrupted.
 
     Workers, ZeRO stage, memory, checkpoints and deadlines change nothing of the model; nor does what is evaluated, but
     where it decides when training ends: then `resolved` has it.
     """
+    lora = spec.method.adapter
     return digest_of(
         {
             "format": RUN_FORMAT,
             "model": model_digest,
             "data": data_digest,
             "task": spec.task.to_json(),
-            "method": {"type": spec.method.type, "lora": spec.method.adapter and spec.method.adapter.to_json()},
+            "method": {
+                "type": spec.method.type,
+                "lora": lora and lora.to_json() | {"initialAdapterUri": adapter_digest},
+            },
             "training": spec.training.to_json(),
             "resolved": resolved.to_json(),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,11 @@ from finetune_trainer.prepare.model.architecture import (
     shape_of,
 )
 from finetune_trainer.prepare.model.files import FIELD, ModelFiles, find_files, mismatch, read_object
+from finetune_trainer.prepare.model.header import Header, NotSafetensors, read_header
 from finetune_trainer.storage import Storage, StoredObject
 from finetune_trainer.tokenizers import ChatTokenizer
 
 _DTYPES = ("BF16", "F16", "F32")
-_HEADER_MAX_BYTES = 100 << 20  # the limit of the safetensors library
-
-
-Header = Mapping[str, tuple[str, tuple[int, ...]]]
-"""Type and shape of each tensor of a file, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +100,9 @@ def _unsupported(message: str) -> StageFailed:
 
 def _read_header(storage: Storage, stored: StoredObject) -> Header:
     try:
-        size = int.from_bytes(storage.read(stored.uri, 0, 8)[0], "little")
-        if size > min(_HEADER_MAX_BYTES, stored.size):
-            raise ValueError(f"a header of {size} bytes")
-        header = json.loads(storage.read(stored.uri, 8, size)[0])
-        header.pop("__metadata__", None)
-        end = 8 + size + max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
-        tensors = {name: (str(tensor["dtype"]), tuple(tensor["shape"])) for name, tensor in header.items()}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise mismatch("ModelCorrupt", f"{stored.uri} is not safetensors: {error}") from error
-    if end != stored.size:
-        raise mismatch("ModelCorrupt", f"{stored.uri} has {stored.size} bytes where its header says {end}")
-    return tensors
+        return read_header(storage, stored)
+    except NotSafetensors as error:
+        raise mismatch("ModelCorrupt", str(error)) from error
 
 
 def _check_tensors(config: ModelConfig, headers: Mapping[str, Header], index: Mapping[str, str]) -> None:
