@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -141,6 +141,9 @@ class ClassificationTask(Model):
     )
 
 
+_OF_TRAINING_ONLY: Final = {"classification": {"class_weights"}}
+
+
 class Task(Model):
     """What the model is to learn."""
 
@@ -160,6 +163,11 @@ class Task(Model):
             TaskType.CLASSIFICATION: "classification",
         }
     )
+
+    @property
+    def of_data(self) -> dict[str, Any]:
+        """What of it decides how rows are prepared: jobs that differ in the rest share their data."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_OF_TRAINING_ONLY)
 
 
 class TextDocument(StrEnum):

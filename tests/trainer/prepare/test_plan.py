@@ -298,6 +298,16 @@ def test_other_inputs_make_other_data(change: dict[str, Any]) -> None:
     assert data_of(**change) != data_of()
 
 
+def test_how_labels_are_weighed_makes_another_run_of_the_same_data() -> None:
+    tasks = [
+        {"type": "Classification", "classification": {"multiLabel": True, "classWeights": weights}}
+        for weights in ("None", "Balanced")
+    ]
+    plain, balanced = (spec_with(task=task) for task in tasks)
+    assert data_of(plain) == data_of(balanced) != data_of()
+    assert run_of(plain) != run_of(balanced)
+
+
 def test_the_libraries_that_shape_bytes_are_part_of_the_data() -> None:
     read = {"pyarrow"}
     cleaned = {"ftfy", "phonenumbers", "py3langid", "python-stdnum"}

@@ -177,7 +177,7 @@ def data_digest(
         {
             "format": format_number,
             "sources": {raw.uri: [prints[raw.uri], raw.text_document, raw.split] for raw in objects},
-            "task": spec.task.to_json(),
+            "task": spec.task.of_data,
             "cleaning": spec.data.cleaning.to_json(),
             "libraries": dict(libraries),
             "deduplication": spec.data.deduplication,
