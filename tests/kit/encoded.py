@@ -38,5 +38,8 @@ class Encoded:
         length = len(self.documents[index])
         return np.arange(length) >= length - length // 2
 
+    def breaks(self, _index: int) -> tuple[int, ...]:
+        return ()
+
     def labels(self, _index: int) -> tuple[int, ...]:
         return ()

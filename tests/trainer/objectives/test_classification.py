@@ -30,6 +30,9 @@ class Labelled:
     def mask(self, index: int) -> np.ndarray:
         return np.arange(len(self.documents[index])) == len(self.documents[index]) - 1
 
+    def breaks(self, _index: int) -> tuple[int, ...]:
+        return ()
+
     def labels(self, index: int) -> tuple[int, ...]:
         return self._labels[index % len(self._labels)]
 

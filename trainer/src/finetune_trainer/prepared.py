@@ -6,7 +6,7 @@
            records/<split>.jsonl         cleaned rows as raw data, with source and line
            assignment.arrow              which split each row went to, by its content
            <split>/index.arrow           row, length, trained: one line a document
-           <split>/00000.arrow …         ids, spans, texts, labels: SHARD_TOKENS or a little more, one record batch each
+           <split>/00000.arrow …         ids, spans, breaks, texts, labels: SHARD_TOKENS or a few more, one batch each
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import NotFound, PreconditionFailed, Storage
 from finetune_trainer.verified import Damaged, ListedFile, all_stored, download_verified
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "validation", "test")
 INDEX_FILE: Final = "index.arrow"
@@ -40,6 +40,7 @@ SHARD_SCHEMA: Final = pa.schema(
     [
         ("ids", pa.large_list(pa.int32())),
         ("spans", pa.list_(pa.int32())),  # start, end, start, end, … of the loss targets
+        ("breaks", pa.list_(pa.int32())),  # where the second of several linked sequences begins, the third …
         ("prompt", pa.large_string()),  # of train, whose texts nothing shows, both are null
         ("answer", pa.large_string()),
         ("labels", pa.list_(pa.string())),
@@ -117,7 +118,7 @@ class Documents:
     lengths: NDArray[np.int32]
     """Tokens of each document, shape (N,)."""
     trained: NDArray[np.int32]
-    """Tokens that carry loss, shape (N,)."""
+    """What the loss of each document is divided by, shape (N,): mostly its tokens that carry loss."""
     rows: NDArray[np.int64]
     """Row ids, shape (N,); a conversation that is trained in several documents gives all of them its id."""
     shards: tuple[pa.RecordBatch, ...]
@@ -139,6 +140,11 @@ class Documents:
         for start, end in self._spans(document):
             mask[start:end] = True
         return mask
+
+    def breaks(self, document: int) -> tuple[int, ...]:
+        """Where in its ids another sequence begins, which sees nothing of the one before."""
+        shard, index = self._find(document)
+        return tuple(shard.column("breaks")[index].as_py())
 
     def prompt(self, document: int) -> NDArray[np.int32]:
         """Ids up to the last answer: what generation starts from."""

@@ -16,13 +16,18 @@ from finetune_trainer.packing import PlacedRow
 
 
 class EncodedDocuments(Protocol):
-    """Documents by index: ids int32[length], True in mask bool[length] where something is learnt, ids of its labels."""
+    """Documents by index: ids int32[length], True in mask bool[length] where something is learnt, ids of its labels.
+
+    A document may be several linked sequences, of which none sees another: `breaks` are where all but the first begin.
+    """
 
     def ids(self, index: int, /) -> NDArray[np.int32]: ...
 
     def mask(self, index: int, /) -> NDArray[np.bool_]: ...
 
     def labels(self, index: int, /) -> tuple[int, ...]: ...
+
+    def breaks(self, index: int, /) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +37,23 @@ class Tokens:
     ids: Tensor
     """int64[1, tokens]"""
     positions: Tensor
-    """int64[1, tokens]: from 0 in each document."""
+    """int64[1, tokens]: from 0 in each sequence."""
     documents: Documents
+    """Of several linked sequences each is one to attention."""
     predictors: Tensor
     """int64[labelled]: where the token before each labelled one lies."""
     targets: Tensor
     """int64[labelled]: the labelled tokens."""
+    owners: Tensor
+    """int64[labelled]: number of the sequence that each lies in."""
     marks: Tensor
     """int64[marked]: where the masks are True; of a task with labels, the last token of each document."""
     numbers: tuple[int, ...]
     """The documents, without dummies."""
     labels: tuple[tuple[int, ...], ...]
     """Of each of these the ids of its labels, where the task has some."""
+    sequences: tuple[tuple[int, ...], ...]
+    """Of each of these the numbers of its sequences."""
     rows: tuple[tuple[int, int], ...]
     """(place in the batch, tokens) of each row."""
 
@@ -53,18 +63,21 @@ def tokens_of(documents: EncodedDocuments, rows: Sequence[PlacedRow], device: to
     ids: list[np.ndarray] = []
     labelled: list[np.ndarray] = []
     sizes: list[tuple[int, int]] = []
+    sequences: list[tuple[int, ...]] = []
     for row in rows:
         first = len(ids)
         for document in row.documents:
-            ids.append(documents.ids(document))
-            labelled.append(documents.mask(document))
+            breaks, before = list(documents.breaks(document)), len(ids)
+            ids += np.split(documents.ids(document), breaks)
+            labelled += np.split(documents.mask(document), breaks)
+            sequences.append(tuple(range(before, len(ids))))
         if not row.documents:
             ids.append(np.zeros(1, np.int32))
             labelled.append(np.zeros(1, np.bool_))
         sizes.append((row.place, sum(len(part) for part in ids[first:])))
     numbers = [document for row in rows for document in row.documents]
     joined = np.concatenate(ids).astype(np.int64)
-    # The first token of a document has nothing that it could be predicted from.
+    # The first token of a sequence has nothing that it could be predicted from.
     targets = np.concatenate([np.concatenate([[False], mask[1:]]) for mask in labelled]).nonzero()[0]
     return Tokens(
         ids=torch.from_numpy(joined)[None].to(device),
@@ -72,8 +85,10 @@ def tokens_of(documents: EncodedDocuments, rows: Sequence[PlacedRow], device: to
         documents=Documents.of([len(part) for part in ids], device),
         predictors=torch.from_numpy(targets - 1).to(device),
         targets=torch.from_numpy(joined[targets]).to(device),
+        owners=torch.from_numpy(np.repeat(np.arange(len(ids)), [len(part) for part in ids])[targets]).to(device),
         marks=torch.from_numpy(np.concatenate(labelled).nonzero()[0]).to(device),
         numbers=tuple(numbers),
         labels=tuple(documents.labels(number) for number in numbers),
+        sequences=tuple(sequences),
         rows=tuple(sizes),
     )

@@ -49,13 +49,13 @@ class DocumentList:
         """Those of one row."""
         for document in documents:
             encoded = document.encoded
-            trained = sum(end - start for start, end in encoded.trained)
+            labelled = sum(end - start for start, end in encoded.trained)
+            trained = labelled if document.counts is None else document.counts
             bounds = [bound for span in encoded.trained for bound in span]
             ids = np.array(encoded.ids, dtype=np.int32)
             texts = (document.prompt, document.answer) if self._with_texts else (None, None)
-            for column, value in zip(
-                self._columns, (row, len(ids), trained, ids, bounds, *texts, document.labels), strict=True
-            ):
+            line = (row, len(ids), trained, ids, bounds, encoded.breaks, *texts, document.labels)
+            for column, value in zip(self._columns, line, strict=True):
                 column.append(value)
 
     def to_bytes(self) -> bytes:

@@ -39,6 +39,8 @@ class Encoded:
     """Half-open spans of `ids` that are loss targets, in order; the last one is the last answer and its EOS."""
     last: int = -1
     """Index of the message that is this last answer."""
+    breaks: tuple[int, ...] = ()
+    """Where in `ids` another sequence begins, which is packed beside the one before and sees nothing of it."""
 
 
 class TokenizerRefused(ValueError):
