@@ -30,7 +30,7 @@ Entries = NDArray[np.void]
 
 @dataclass(frozen=True)
 class Known:
-    """A set of 13-grams in a file, which all processes share: a bit for each hash, of which one in sixteen is set.
+    """A set of 13-grams in a file, which all processes share: a bit for each hash, of which one in 64 is set.
 
     Almost every 13-gram of train stands nowhere else: what is not in here need not be written down.
     """
@@ -41,7 +41,7 @@ class Known:
     @classmethod
     def empty(cls, path: Path, expected: int) -> Self:
         """For `expected` 13-grams at most."""
-        known = cls(path, min(_MOST_BITS, max(_LEAST_BITS, (16 * expected).bit_length())))
+        known = cls(path, min(_MOST_BITS, max(_LEAST_BITS, (64 * expected).bit_length())))
         np.zeros(1 << known.bits >> 3, dtype=np.uint8).tofile(path)
         return known
 
