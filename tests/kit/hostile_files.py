@@ -71,7 +71,12 @@ FILES: Final = (
     Hostile("a bomb of Parquet", "x.parquet.gz", _blocks(gzip.compress(bytes(MIB)), 8 * MIB), "become more than 6"),
     Hostile("a line of a gigabyte", "x.jsonl", _blocks(b"x", GIB), "0 rows, 1 bad: longer than 16 MiB"),
     Hostile("a header of a gigabyte", "x.csv", _blocks(b"x,", GIB), "the header is longer than 16 MiB"),
-    Hostile("a quote that never ends", "x.csv", _blocks(b"x\n", GIB, start=b'a,b\n1,"'), "not closed within 16 MiB"),
+    Hostile(
+        "a quote that never ends",
+        "x.csv",
+        _blocks(b"fifteen letters\n", GIB, start=b'a,b\n1,"'),
+        "not closed within 16 MiB",
+    ),
     Hostile("a document of a gigabyte", "x.txt", _blocks(b"x", GIB), "0 rows, 1 bad: longer than 16 MiB"),
     Hostile(
         "a paragraph of a gigabyte",
