@@ -21,7 +21,6 @@ def load(folder: str) -> Any:
         adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj")),
         seed=3,
         precision=Precision.FLOAT32,
-        activation_checkpointing=False,
         device=torch.device("cpu"),
         head=HEAD,
     )

@@ -91,6 +91,7 @@ def _train(
     from contextlib import nullcontext
     from datetime import UTC, datetime
 
+    from finetune_api.spec import ActivationCheckpointing
     from finetune_trainer.adapters import Adapter
     from finetune_trainer.checkpoint.checkpointer import Checkpointer
     from finetune_trainer.checkpoint.commit import open_run
@@ -99,7 +100,7 @@ def _train(
     from finetune_trainer.history import History, Score
     from finetune_trainer.loop import Course, Surroundings, history_of, state_of
     from finetune_trainer.loop import train as run
-    from finetune_trainer.model import load_model
+    from finetune_trainer.model import Computation, load_model
     from finetune_trainer.objectives import language
     from finetune_trainer.packing import accumulation
     from finetune_trainer.storage.files import FileStorage
@@ -125,7 +126,9 @@ def _train(
         adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=dropout), target_modules=("q_proj", "down_proj")),
         seed=3,
         precision=Precision(precision),
-        activation_checkpointing=checkpointing,
+        computation=Computation(
+            activation_checkpointing=ActivationCheckpointing.FULL if checkpointing else ActivationCheckpointing.NONE
+        ),
         device=gang.device,
         room=room_of(gang, **settings),
         head=language.HEAD,

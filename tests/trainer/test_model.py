@@ -26,7 +26,6 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
             adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=tuple(modules)),
             seed=seed,
             precision=Precision(precision),
-            activation_checkpointing=False,
             device=torch.device("cpu"),
             head=language.HEAD,
         )

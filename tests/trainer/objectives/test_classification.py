@@ -58,7 +58,6 @@ def load(folder: str, *, multi_label: bool = False, balanced: bool = False, prec
         adapter=adapter(),
         seed=3,
         precision=Precision(precision),
-        activation_checkpointing=False,
         device=torch.device("cpu"),
         head=classification.head(labels, balanced=balanced, pad_id=2),
     )

@@ -27,7 +27,6 @@ def load(folder: str) -> Any:
         adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj")),
         seed=3,
         precision=Precision.FLOAT32,
-        activation_checkpointing=False,
         device=torch.device("cpu"),
         head=HEAD,
     )
@@ -92,7 +91,6 @@ def measured(model: str, data: str, spec: dict[str, Any], later: dict[str, Any])
         adapter=Adapter(lora=LoRA(rank=4), target_modules=("q_proj",)),
         seed=0,
         precision=Precision.FLOAT32,
-        activation_checkpointing=False,
         device=torch.device("cpu"),
         head=HEAD,
     )

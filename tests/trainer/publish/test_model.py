@@ -43,7 +43,6 @@ def publish_and_load(base: str, folder: str, precision: str) -> dict[str, Any]:
         adapter=adapter,
         seed=3,
         precision=Precision(precision),
-        activation_checkpointing=False,
         device=torch.device("cpu"),
         head=language.HEAD,
     )

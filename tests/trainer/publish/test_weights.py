@@ -73,7 +73,6 @@ def _train_and_write(case: str, gang: Any, bases: dict[str, str], folder: Path) 
         adapter=adapter if method == "LoRA" else None,
         seed=3,
         precision=Precision.FLOAT32,
-        activation_checkpointing=False,
         device=gang.device,
         room=room_of(gang, **settings),
         head=head,

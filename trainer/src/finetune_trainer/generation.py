@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetune_trainer import attention
 from finetune_trainer.evaluate import inference
 from finetune_trainer.gang import Gang
 from finetune_trainer.model import PackedModel
@@ -114,9 +113,10 @@ def _with_one_more(seen: Tensor) -> Tensor:
 @contextmanager
 def _padded_attention(mistral: Any) -> Iterator[None]:
     """Packed attention takes no padding; decoding is bound by reading weights, whatever computes attention."""
+    packed = mistral.config._attn_implementation
     mistral.set_attn_implementation("sdpa")
     try:
         with torch.compiler.set_stance("force_eager"):  # every step has other shapes
             yield
     finally:
-        mistral.set_attn_implementation(attention.IMPLEMENTATION)
+        mistral.set_attn_implementation(packed)

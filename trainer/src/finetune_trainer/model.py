@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -16,11 +16,14 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from finetune_api.contract import ExitCode
-from finetune_api.spec import Precision
+from finetune_api.spec import ActivationCheckpointing, AttentionKernel, Precision
 from finetune_trainer import adapters, attention, quantized
 from finetune_trainer.adapters import Adapter
+from finetune_trainer.compilation import compile_blocks
 from finetune_trainer.dropout import RowsInFlight
 from finetune_trainer.failures import StageFailed
+from finetune_trainer.language_head import LanguageHead
+from finetune_trainer.recomputation import recompute
 from finetune_trainer.tokens import Tokens
 from finetune_trainer.weights import Room, Stored, Values, values_of, whole_on
 
@@ -67,16 +70,29 @@ class Head:
     """A linear layer that base models lack: drawn, computed in fp32, and trained whatever the method."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Computation:
+    """How the model is computed, which changes speed and memory and nothing else beyond rounding."""
+
+    attention: AttentionKernel | None = None
+    """None: the fastest that is there."""
+    activation_checkpointing: ActivationCheckpointing = ActivationCheckpointing.NONE
+    compiled: bool = False
+
+
+DEFAULT: Final = Computation()
+
+
 def load_model(
     folder: Path,
     *,
     adapter: Adapter | None,
     seed: int,
     precision: Precision,
-    activation_checkpointing: bool,
     device: torch.device,
     room: Room | None = None,
     head: Head,
+    computation: Computation = DEFAULT,
 ) -> PackedModel:
     """The model in `folder`, of which the adapter is trained, which changes nothing yet; without one, every weight.
 
@@ -84,10 +100,9 @@ def load_model(
     `seed`, whatever the ranks. All has the precision of the base model: layers of mixed precision crash under ZeRO
     (DeepSpeed #8072); the fp32 masters are the engine's. Raises StageFailed when the weights do not fit config.json.
     """
-    attention.register()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    base = _without_weights(folder, head, precision, device)
+    base = _without_weights(folder, head, precision, device, computation.attention)
     if adapter is not None and adapter.quantized:
         quantized.replace_linear_layers(base, DTYPES[precision])
     stored = Stored(sorted(folder.glob("*.safetensors")))
@@ -120,12 +135,15 @@ def load_model(
         return make(like.to(DTYPES[precision]), values(name, like))
 
     _give_weights(base, parameter)
-    if activation_checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+    recompute(base, computation.activation_checkpointing, compiled=computation.compiled)
+    if computation.compiled:
+        compile_blocks(base)
     return head.module(base, in_flight)
 
 
-def _without_weights(folder: Path, head: Head, precision: Precision, device: torch.device) -> Any:
+def _without_weights(
+    folder: Path, head: Head, precision: Precision, device: torch.device, kernel: AttentionKernel | None
+) -> Any:
     """The transformers model with its parameters on the meta device, and its buffers, which are computed, in place."""
 
     def leave_out(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Parameter | None:
@@ -134,13 +152,15 @@ def _without_weights(folder: Path, head: Head, precision: Precision, device: tor
 
     architecture: Any = head.architecture(folder)
     config = architecture.config_class.from_pretrained(folder, local_files_only=True, **head.settings)
+    windowed = getattr(config, "sliding_window", None) is not None
+    implementation = attention.implementation(kernel, device=device, dtype=DTYPES[precision], windowed=windowed)
     # Typed as if it returned nothing; what it returns is registered.
     hook = register_module_parameter_registration_hook(cast("Callable[..., None]", leave_out))
     try:
         with device:
-            base = architecture._from_config(
-                config, dtype=DTYPES[precision], attn_implementation=attention.IMPLEMENTATION
-            )
+            base = architecture._from_config(config, dtype=DTYPES[precision], attn_implementation=implementation)
+            if (linear := base.get_output_embeddings()) is not None:
+                base.set_output_embeddings(LanguageHead.of(linear))
             if head.layer is not None:
                 drawn = base.get_submodule(head.layer)
                 base.set_submodule(head.layer, Fp32Linear(drawn.in_features, drawn.out_features, bias=False))

@@ -35,7 +35,7 @@ from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.log_lines import ProgressLines
 from finetune_trainer.loop import Course, Surroundings, history_of, state_of, train
 from finetune_trainer.materials import Materials
-from finetune_trainer.model import DTYPES, Head, load_model
+from finetune_trainer.model import DTYPES, Computation, Head, load_model
 from finetune_trainer.objectives import objective_for
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
@@ -252,7 +252,11 @@ def _engine(
         adapter=_adapter(spec, prepared, here),
         seed=spec.training.seed,
         precision=prepared.resolved.precision,
-        activation_checkpointing=spec.memory.activation_checkpointing is ActivationCheckpointing.FULL,
+        computation=Computation(
+            attention=spec.memory.attention,
+            activation_checkpointing=spec.memory.activation_checkpointing or ActivationCheckpointing.NONE,
+            compiled=spec.memory.compile,
+        ),
         device=gang.device,
         room=room_of(gang, **settings),
         head=head,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from finetune_api.memory import LOGITS_AT_ONCE
 from finetune_api.spec import Spec
 from finetune_trainer.architectures import causal_language_model
 from finetune_trainer.evaluate import evaluated_rows, first_of_rows, inference, shared_out
@@ -23,38 +23,27 @@ from finetune_trainer.prepared import Documents, PreparedData, Texts
 from finetune_trainer.tokenizers import ChatTokenizer
 from finetune_trainer.tokens import Tokens, tokens_of
 
-LOGITS_AT_ONCE = 1024
-"""Labelled tokens projected onto the vocabulary at once: 0.5 GB of fp32 logits for the largest Mistral vocabulary."""
-
 
 class CausalLanguageModel(PackedModel):
     """Learns tokens from those before them."""
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Sum of the negative log-likelihoods of the labelled tokens: fp32 scalar, in nats."""
-        parts = list(self._parts(tokens))
-        if len(parts) == 1:
-            return self._negative_log_likelihood(*parts[0])
-        # Recomputing the head costs less than keeping every chunk's logits for the backward pass.
-        return torch.stack(
-            [checkpoint(self._negative_log_likelihood, *part, use_reentrant=False) for part in parts]
-        ).sum()
+        loss: Tensor = self.mistral.lm_head(self._predictors(tokens), tokens.targets)
+        return loss
 
     def told(self, tokens: Tokens) -> Tensor:
         """fp64[2]: that sum, and how many labelled tokens are the likeliest of all."""
         total = torch.zeros(2, dtype=torch.float64, device=tokens.ids.device)
-        for hidden, targets in self._parts(tokens):
-            logits = self.mistral.lm_head(hidden).float()
+        hidden = torch.split(self._predictors(tokens), LOGITS_AT_ONCE)
+        for part, targets in zip(hidden, torch.split(tokens.targets, LOGITS_AT_ONCE), strict=True):
+            logits = self.mistral.lm_head(part).float()
             losses = functional.cross_entropy(logits, targets, reduction="none")
             total += torch.stack([losses.double().sum(), (logits.argmax(dim=1) == targets).double().sum()])
         return total
 
-    def _parts(self, tokens: Tokens) -> Iterator[tuple[Tensor, Tensor]]:
-        labelled = self.hidden(tokens).index_select(0, tokens.predictors)
-        return zip(torch.split(labelled, LOGITS_AT_ONCE), torch.split(tokens.targets, LOGITS_AT_ONCE), strict=True)
-
-    def _negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(self.mistral.lm_head(hidden).float(), targets, reduction="sum")
+    def _predictors(self, tokens: Tokens) -> Tensor:
+        return self.hidden(tokens).index_select(0, tokens.predictors)
 
 
 HEAD: Final = Head(architecture=causal_language_model, peft_task="CAUSAL_LM", module=CausalLanguageModel)

@@ -25,7 +25,7 @@ def logits(folder: str, dtype: str, one_document: bool = False) -> dict[str, flo
     from finetune_trainer.packing import PlacedRow
     from finetune_trainer.tokens import tokens_of
 
-    attention.register()
+    own = attention.implementation(None, device=torch.device("cpu"), dtype=getattr(torch, dtype))
 
     def model(implementation: str) -> Any:
         found: Any = causal_language_model(Path(folder)).from_pretrained(
@@ -36,7 +36,7 @@ def logits(folder: str, dtype: str, one_document: bool = False) -> dict[str, flo
                 parameter.data = torch.nn.functional.normalize(parameter.data, dim=-1) * 4
         return found.eval()
 
-    ours, plain = model(attention.IMPLEMENTATION), model("eager")
+    ours, plain = model(own), model("eager")
     data = Encoded.random(LENGTHS, vocab_size=200)
     cpu = torch.device("cpu")
 
