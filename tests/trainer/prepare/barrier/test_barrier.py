@@ -291,6 +291,14 @@ def test_rows_that_quote_a_benchmark_leave(tmp_path: Path) -> None:
     assert again.data_digest != prepared.data_digest
 
 
+def test_a_repeat_that_may_stay_and_quotes_a_benchmark_leaves_for_that(tmp_path: Path) -> None:
+    raw(tmp_path, "a.jsonl", [*map(story, range(40)), story(3), story(3, changed=True)])
+    write_rows(tmp_path / "bench" / "exam.jsonl", [{"question": words("s3w")}])
+    benchmarks = [{"uri": f"file://{tmp_path}/bench/*.jsonl"}]
+    prepared = run(tmp_path, deduplication="Off", decontamination={"benchmarks": benchmarks, "evaluation": False})
+    assert removed(prepared) == [(f"a.jsonl:{line}", "Contaminated", None) for line in (4, 41, 42)]
+
+
 def test_a_quoted_question_is_found_whatever_stands_beside_it_and_rows_too_short_are_told(tmp_path: Path) -> None:
     raw(tmp_path, "a.jsonl", quoting_rows())
     exam = [{"question": words("q7x"), "rationale": words("why", 90)}, {"question": "2 + 2?"}, b"{"]

@@ -41,6 +41,8 @@ class Decision:
     """The earliest row that each equals or resembles, or its own number; shape (N,)."""
     equals: NDArray[np.bool_]
     """Whether it equals an earlier one; shape (N,)."""
+    deduplicated: NDArray[np.bool_]
+    """Whether it is left out for that; shape (N,)."""
     outvoted: NDArray[np.bool_]
     """Whether its text has other labels in as many other rows or more; shape (N,)."""
     replaced: NDArray[np.uint32]
@@ -56,10 +58,9 @@ class Decision:
         """Why a row is left out, and the row that stands for it, if one does."""
         if self.outvoted[row]:
             return Removal.CONFLICTING, None
-        first = int(self.repeated[row])
-        if first == row:
+        if not self.deduplicated[row]:
             return Removal.CONTAMINATED, None
-        return Removal.DUPLICATE if self.equals[row] else Removal.NEAR_DUPLICATE, first
+        return Removal.DUPLICATE if self.equals[row] else Removal.NEAR_DUPLICATE, int(self.repeated[row])
 
 
 def decide(
@@ -89,7 +90,8 @@ def decide(
         outvoted = find_outvoted(rows.prints, folder / "votes")
         rows.prints["sketch"][outvoted] = 0  # a row that leaves stands for no other
     likeness = likeness_of(rows.prints, folder / "likeness", labelled=rows.labels is not None)
-    kept = likeness.kept(data.deduplication) & ~outvoted
+    once = likeness.kept(data.deduplication)
+    kept = once & ~outvoted
     measures = Measures.of(benchmarks() if data.decontamination.benchmarks else iter(()))
     if measures.texts:
         quoting = find_quoting(rows, kept, benchmarks, measures.texts, workers, folder / "benchmarks")
@@ -109,10 +111,10 @@ def decide(
     splits = np.empty_like(cut.splits)
     repeated, equals = np.empty_like(own), np.empty(len(own), dtype=bool)
     splits[own], repeated[own], equals[own] = cut.splits, own[likeness.repeated], likeness.equals
-    left_out = np.empty_like(outvoted)
-    left_out[own] = outvoted
+    deduplicated, left_out = np.empty_like(outvoted), np.empty_like(outvoted)
+    deduplicated[own], left_out[own] = ~once, outvoted
     stands = represent(likeness, kept)
-    replaced = np.flatnonzero(~kept & kept[stands] & (stands != likeness.equality.first))
+    replaced = np.flatnonzero(~once & kept[stands] & (stands != likeness.equality.first))
     represented = cut.splits[stands]
     keys = rows.keys(represented != NOWHERE)
     represented = represented[represented != NOWHERE]
@@ -137,6 +139,7 @@ def decide(
         splits=splits,
         repeated=repeated,
         equals=equals,
+        deduplicated=deduplicated,
         outvoted=left_out,
         replaced=np.stack([own[replaced], own[stands[replaced]]], axis=1),
         labels=rows.labels,
