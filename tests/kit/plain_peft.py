@@ -6,18 +6,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
-from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.protocol.instruct.validator import ValidationMode
-from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -38,23 +32,6 @@ def by_template(folder: Path) -> Encode:
     return encode
 
 
-def by_mistral_v3(folder: Path) -> Encode:
-    # mistral-common takes the version from the file's name.
-    with tempfile.TemporaryDirectory() as home:
-        path = shutil.copyfile(folder / "tokenizer.model", Path(home, "tokenizer.model.v3"))
-        inference, finetuning = (
-            MistralTokenizer.from_file(str(path), mode=mode)
-            for mode in (ValidationMode.test, ValidationMode.finetuning)
-        )
-
-    def encode(prompt: str, answer: str) -> tuple[int, list[int]]:
-        turns = [UserMessage(content=prompt), AssistantMessage(content=answer)]
-        begin = inference.encode_chat_completion(ChatCompletionRequest(messages=turns[:1]))
-        return len(begin.tokens), finetuning.encode_chat_completion(ChatCompletionRequest(messages=turns)).tokens
-
-    return encode
-
-
 def mean_loss(model: Any, encode: Encode, rows: list[dict[str, str]]) -> float:
     """Nats per token of the answers, their end tokens included; each row by itself."""
     total, num_tokens = 0.0, 0
@@ -71,8 +48,7 @@ def mean_loss(model: Any, encode: Encode, rows: list[dict[str, str]]) -> float:
 
 def main(base: str, adapter: str) -> None:
     rows = [json.loads(line) for line in sys.stdin]
-    folder = Path(adapter)
-    encode = by_mistral_v3(folder) if (folder / "tokenizer.model").exists() else by_template(folder)
+    encode = by_template(Path(adapter))
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
     with model.disable_adapter():
         before = mean_loss(model, encode, rows)

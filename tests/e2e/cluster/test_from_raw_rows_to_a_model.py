@@ -70,7 +70,11 @@ def test_status_names_what_is_published_and_how_it_came_about(uninterrupted: Fin
     assert {file.path: (file.size, file.sha256) for file in published.manifest.files} == {
         path: (len(content), hashlib.sha256(content).hexdigest()) for path, content in published.files.items()
     }
-    assert {"model/adapter_model.safetensors", "model/tokenizer.model", "reports/report.html"} <= published.files.keys()
+    assert {
+        "model/adapter_model.safetensors",
+        "model/tokenizer.model.v3",
+        "reports/report.html",
+    } <= published.files.keys()
 
 
 def test_the_gang_has_a_node_for_each_of_its_pods(uninterrupted: Finished) -> None:

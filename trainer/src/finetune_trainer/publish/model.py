@@ -16,10 +16,10 @@ from finetune_trainer.publish.manifest import (
     publication_folder,
 )
 from finetune_trainer.publish.reports import write_reports
+from finetune_trainer.publish.tokenizer import PLAIN_TEXTS, write_tokenizer
 from finetune_trainer.publish.weights import Trained, write_trained
 from finetune_trainer.storage import Storage
 from finetune_trainer.telemetry import Telemetry
-from finetune_trainer.tokenizers import FILE_NAMES
 from finetune_trainer.verified import files_under
 
 
@@ -52,7 +52,7 @@ def publish(
     try:
         write_trained(trained, folders[0], merged=folders[1] if len(folders) > 1 else None)
         for folder in folders:
-            _copy_tokenizer(trained.base_folder, folder)
+            write_tokenizer(trained.base_folder, folder, chats=snapshot.spec.task.type not in PLAIN_TEXTS)
         write_reports(scratch, snapshot, prepared, history, telemetry)
         manifest = Manifest(
             run=prepared.run,
@@ -75,9 +75,3 @@ def publish(
         return commit(storage, run, snapshot.spec.output.uri, manifest)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    for pattern in FILE_NAMES:
-        for path in sorted(source.glob(pattern)):
-            shutil.copyfile(path, target / path.name)

@@ -36,6 +36,8 @@ class MistralChatTokenizer:
     def __init__(self, tokenizer: SentencePieceTokenizer | Tekkenizer) -> None:
         """Raises TokenizerRefused."""
         self._reference = Reference(encoder_for(tokenizer))
+        self.published = tokenizer
+        """As its file is."""
         if isinstance(tokenizer, SentencePieceTokenizer):
             tokenizer = WordwiseSentencePiece(tokenizer.file_path, tokenizer.version)
         else:
