@@ -79,6 +79,11 @@ def gathered(parameter: nn.Parameter) -> AbstractContextManager[None]:
     return cast("AbstractContextManager[None]", zero.GatheredParameters([parameter]))
 
 
+def is_divided(model: nn.Module) -> bool:
+    """Whether each rank holds a part of every weight: all of them must then call every layer equally often."""
+    return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+
+
 def _prepare_deepspeed() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # No operator of its own: they are compiled at first use, and the shared-memory all-reduce (compiled at start) takes

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
+from finetune_trainer.engine import is_divided
 from finetune_trainer.evaluate import inference
 from finetune_trainer.gang import Gang
 from finetune_trainer.model import PackedModel
@@ -34,11 +35,13 @@ def answers(
 ) -> list[list[int]]:
     """Token ids that the model continues each prompt with, end token excluded. Collective.
 
-    Which prompts are computed together is the same for any number of ranks, and so are the answers.
+    Which prompts are computed together is the same for any number of ranks, and so are the answers. Where weights are
+    divided among the ranks, each of them computes all prompts.
     """
+    mine = slice(None) if is_divided(model) else slice(gang.rank, None, gang.world_size)
     own: list[tuple[int, list[int]]] = []
     with inference(model), _padded_attention(model.mistral):
-        for batch in batches(prompts)[gang.rank :: gang.world_size]:
+        for batch in batches(prompts)[mine]:
             chosen = [prompts[index] for index in batch]
             found = _continue(model.mistral, chosen, gang.device, max_new_tokens, eos_id, beat)
             own += zip(batch, found, strict=True)
