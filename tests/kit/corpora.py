@@ -19,6 +19,15 @@ def pair(number: int, **more: Any) -> dict[str, Any]:
     return {"prompt": f"What is {number} + 1?", "completion": f"It is {number + 1}.", **more}
 
 
+TOPICS = ("refund", "delivery", "invoice")
+
+
+def ticket(number: int) -> dict[str, Any]:
+    """A good Classification row, another for each number. Half of them are about the first topic."""
+    topic = TOPICS[number % 4 % len(TOPICS)]
+    return {"text": f"Ticket {number} is about a {topic}", "label": topic}
+
+
 def conversation(*contents: str, system: str | None = None) -> dict[str, Any]:
     """A row of messages, the user's first."""
     roles = ("user", "assistant")

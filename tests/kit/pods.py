@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from finetune_trainer.launch import launch
 from finetune_trainer.pod import Pod
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.ranks import rank_folder
+from finetune_trainer.watchdog import Watchdog
 
 
 class Overheard(ProgressFile):
@@ -91,13 +93,17 @@ def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None 
 
     `fault`: a `signal` that the rank of a `node`, or of every one where it is absent, gets as it says that it has taken
     `step` steps (in the `activity` Training where none is named); with `to` "pod" its launcher gets it, and the rank
-    says nothing more before it was handed on.
+    says nothing more before it was handed on. With `patience`, ranks take their time, so that launchers hear each step,
+    and are given up after so many seconds of silence in training.
     """
     node, port = int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
+    patience = (fault or {}).get("patience")
     environ = pod_environ(Path(folder), Snapshot.parse(snapshot), node=node, port=port)
     pod = Pod.from_env(environ)
 
     def happens(progress: Progress) -> None:
+        if patience is not None:
+            time.sleep(0.25)
         if not fault or fault.get("node", node) != node:
             return
         if (progress.activity, progress.step) == (fault.get("activity", Activity.TRAINING), fault["step"]):
@@ -111,6 +117,7 @@ def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None 
         pod.read_snapshot(),
         environ=environ,
         start=lambda own: ForkedRank(pod, {**os.environ, **own}, happens),
+        watch=lambda now: Watchdog(now, least_seconds=patience or Watchdog.least_seconds),
     )
     return {"code": code, "result": json.loads(pod.result.read_bytes())}
 
