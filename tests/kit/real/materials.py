@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from corpora import pair, write_rows
+from corpora import pair, ticket, write_rows
 from jobs import merge
 from real.store import Store
 from tiny_models import TokenizerKind, tiny_model
@@ -18,10 +18,11 @@ BAD_LINES = (7, 8, 9, 100, 101, 150, 233, 300, 301, 399)
 
 
 def make_materials(folder: Path) -> Path:
-    """`model/`, `raw/rows.jsonl` and, with lines that are no JSON among good ones, `bad/rows.jsonl`."""
+    """`model/`, `raw/rows.jsonl`, labelled ones in `tickets/`, and in `bad/` lines that are no JSON among good ones."""
     tiny_model(folder / "model", hidden_size=64, tokenizer=TokenizerKind.MISTRAL_V3)
     rows = [pair(number) for number in range(NUM_ROWS)]
     write_rows(folder / "raw" / "rows.jsonl", rows)
+    write_rows(folder / "tickets" / "rows.jsonl", map(ticket, range(NUM_ROWS)))
     broken = [b'{"prompt": "cut' if number in BAD_LINES else row for number, row in enumerate(rows, 1)]
     write_rows(folder / "bad" / "rows.jsonl", broken)
     return folder
