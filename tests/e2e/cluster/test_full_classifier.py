@@ -39,7 +39,7 @@ def story(new_job: Callable[..., RealJob], store: Store) -> Story:
         data={"sources": [{"uri": f"s3://{BUCKET}/tickets/*.jsonl"}]},
         task={"type": "Classification"},
         method={"type": "Full", "lora": None},
-        training={"epochs": 6, "sequenceLength": 32, "learningRate": 0.001},
+        training={"epochs": 8, "sequenceLength": 32, "learningRate": 0.001},
         deepspeed={"zeroStage": 3},
         # A checkpoint is a hundred times as large as one of adapters.
         checkpoint={"intervalSeconds": 2, "keepLast": 2},
