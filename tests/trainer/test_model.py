@@ -2,9 +2,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from encoded import Encoded
+from finetune_api.spec import LoRA
+from finetune_trainer.prepare.model.adapter import expected_adapter
+from finetune_trainer.prepare.model.architecture import read_config
 from tiny_models import tiny_model
 
 
@@ -82,3 +87,52 @@ def test_weights_that_do_not_fit_are_refused_and_never_filled_with_noise(preload
         "field": "spec.model.uri",
         "places": [],
     }
+
+
+def going_on(folder: str, adapter: str, labels: list[str] | None = None) -> Any:
+    """Values of the trained parameters of a model that goes on from an adapter, or how loading failed."""
+    import torch
+
+    from finetune_api.spec import LoRA, Precision
+    from finetune_trainer.adapters import Adapter
+    from finetune_trainer.failures import StageFailed
+    from finetune_trainer.measures import LabelSet
+    from finetune_trainer.model import load_model
+    from finetune_trainer.objectives import classification, language
+
+    head = language.HEAD
+    if labels is not None:
+        head = classification.head(LabelSet(tuple(labels), (1,) * len(labels), 9, False), balanced=False, pad_id=2)
+    try:
+        model = load_model(
+            Path(folder),
+            adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=("q_proj",), initial=Path(adapter)),
+            seed=0,
+            precision=Precision.FLOAT32,
+            device=torch.device("cpu"),
+            head=head,
+        )
+    except StageFailed as failure:
+        return [failure.exit_code, failure.failure.field]
+    return sorted({float(value) for p in model.parameters() if p.requires_grad for value in p.flatten()})
+
+
+def test_training_goes_on_from_the_weights_of_an_adapter_and_from_its_head_if_it_tells_the_same(
+    preloaded, folder, tmp_path
+):
+    shapes = expected_adapter(
+        read_config(json.loads((folder / "config.json").read_text())), LoRA(rank=4, alpha=8), ("q_proj",)
+    )
+    tensors = {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    assert preloaded.run(going_on, folder=str(folder), adapter=str(adapter))[0] == [0.5]
+
+    tensors["base_model.model.score.weight"] = np.full((2, 32), 0.25, np.float32)
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    (adapter / "config.json").write_text(json.dumps({"id2label": {"0": "ham", "1": "spam"}}))
+    asked = {"folder": str(folder), "adapter": str(adapter)}
+    assert preloaded.run(going_on, **asked, labels=["ham", "spam"])[0] == [0.25, 0.5]
+    refused = [65, "spec.method.lora.initialAdapterUri"]
+    assert preloaded.run(going_on, **asked, labels=["spam", "ham"])[0] == refused

@@ -13,6 +13,7 @@ from deepspeed import ops, zero
 from deepspeed.ops.op_builder.all_ops import ALL_OPS
 from torch import Tensor, nn
 
+from finetune_api.memory import BUCKET_ELEMENTS, GATHERED_ELEMENTS
 from finetune_api.spec import Precision, Training
 from finetune_trainer.gang import Gang
 from finetune_trainer.weights import Room, Values, whole_on
@@ -64,11 +65,13 @@ def make_engine(
     """
     _prepare_deepspeed()
     groups = _groups(model, training.weight_decay)
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    num_trained = sum(_shape(parameter).numel() for parameter in parameters)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=torch.optim.AdamW(groups, fused=gang.device.type == "cuda"),
-        model_parameters=[parameter for group in groups for parameter in group["params"]],
-        config=_config(training, precision, division, gang),
+        model_parameters=parameters,
+        config=_config(training, precision, division, gang, trained=num_trained),
         dist_init_required=False,
     )
     return engine
@@ -95,17 +98,25 @@ def _prepare_deepspeed() -> None:
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices that multiply decay; norms and biases do not, nor do embeddings (a tied head is one): rarely met, they
     would fade while nothing is learnt of them."""
-    kept = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    matrices = {module.weight for module in model.modules() if isinstance(module, nn.Linear)} - kept
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter in matrices], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter not in matrices], "weight_decay": 0.0},
-    ]
+    decaying = [parameter for parameter in trained if len(_shape(parameter)) > 1 and parameter not in embeddings]
+    kept = [parameter for parameter in trained if len(_shape(parameter)) == 1 or parameter in embeddings]
+    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 
-def _config(training: Training, precision: Precision, division: Division, gang: Gang) -> dict[str, Any]:
+def _shape(parameter: nn.Parameter) -> torch.Size:
+    """Of the whole parameter, also where this rank holds a part."""
+    whole: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return whole
+
+
+def _config(
+    training: Training, precision: Precision, division: Division, gang: Gang, *, trained: int = 1
+) -> dict[str, Any]:
+    """`trained` parameters in all. The limits are those that `finetune_api.memory` counts with."""
+    bucket = min(trained, BUCKET_ELEMENTS)
     return {
         "train_micro_batch_size_per_gpu": division.micro_batch_size,
         "gradient_accumulation_steps": division.micro_steps,
@@ -115,6 +126,10 @@ def _config(training: Training, precision: Precision, division: Division, gang: 
         "zero_optimization": {
             "stage": division.zero_stage,
             "overlap_comm": gang.device.type == "cuda",
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+            "stage3_max_live_parameters": GATHERED_ELEMENTS,
+            "stage3_max_reuse_distance": GATHERED_ELEMENTS,
         },
         # torch's own AdamW: DeepSpeed's CPU Adam is compiled at start.
         "zero_force_ds_cpu_optimizer": False,
