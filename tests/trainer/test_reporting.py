@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from finetune_api.progress import Activity
+from finetune_trainer.history import History, Point
+from finetune_trainer.packing import Batch
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.reporting import Reporter
 
@@ -22,3 +24,21 @@ def test_files_that_arrive_are_told_once_a_second_and_when_all_are_there(tmp_pat
         assert (heard[0].activity, heard[0].bytes_total) == (Activity.STARTING, 50)
         told.append(heard[0].bytes_fetched)
     assert told == [10, 10, 30, 30, 50]
+
+
+def test_a_step_tells_which_share_of_the_gpus_peak_it_took(tmp_path: Path) -> None:
+    now = [0.0]
+    file = ProgressFile(tmp_path / "progress.json")
+    reporter = Reporter(file, 1, clock=lambda: now[0], now=lambda: datetime(2026, 1, 1, tzinfo=UTC), memory=lambda: 0)
+    point = Point(step=1, loss=3.0, learning_rate=1e-3, gradient_norm=1.0)
+    reporter.training_begins(step=0, total_steps=2)
+    now[0] = 4.0
+    reporter.step_ended(
+        Batch(epoch=0, epoch_done=0.5, rows=((0,),)),
+        History(latest=point, points=(point,)),
+        num_tokens=100,
+        forward_seconds=(1.0,),
+        seconds_at_peak=1.8,
+        checkpoint_step=None,
+    )
+    assert (reporter.progress.mfu, reporter.progress.tokens_per_second) == (0.45, 25)

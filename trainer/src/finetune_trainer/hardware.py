@@ -29,6 +29,11 @@ def check_hardware(wanted: int, precision: Precision) -> None:
         )
 
 
+def gpu_name() -> str | None:
+    """This rank's GPU as its driver calls it; a gang's are alike."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def most_memory() -> int:
     """Bytes that this process has held at most: on its GPU, or without one of the machine's memory."""
     if torch.cuda.is_available():

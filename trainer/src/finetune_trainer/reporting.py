@@ -81,10 +81,17 @@ class Reporter:
         *,
         num_tokens: int,
         forward_seconds: Sequence[float],
+        seconds_at_peak: float | None,
         checkpoint_step: int | None,
     ) -> None:
-        """`num_tokens` of the global batch, dummies excluded; `forward_seconds` of the step, by rank."""
-        self._pace.step_ended(self._clock(), num_tokens)
+        """A step of the whole gang.
+
+        Args:
+            num_tokens: of the global batch, dummies excluded.
+            forward_seconds: by rank.
+            seconds_at_peak: how long the GPUs would have taken at least; None where that is not known.
+        """
+        self._pace.step_ended(self._clock(), num_tokens, seconds_at_peak)
         point, memory, speed = history.last, self._memory(), self._pace.tokens_per_second
         self.telemetry = self.telemetry.with_reading(
             Reading(step=point.step, time=self._now(), tokens_per_second=speed or 0.0, memory_bytes=memory)
@@ -98,6 +105,7 @@ class Reporter:
             learning_rate=point.learning_rate,
             gradient_norm=point.gradient_norm,
             tokens_per_second=speed,
+            mfu=self._pace.utilisation,
             memory_bytes=memory,
             slowest_rank=forward_seconds.index(max(forward_seconds)),
             seconds_left=self._pace.seconds_left((self.progress.total_steps or point.step) - point.step),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ import deepspeed
 import torch
 
 from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
+from finetune_api.memory import Training
 from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
@@ -29,7 +31,7 @@ from finetune_trainer.divergence import refuse_divergence
 from finetune_trainer.engine import Division, make_engine, room_of
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
-from finetune_trainer.hardware import check_hardware, most_memory
+from finetune_trainer.hardware import check_hardware, gpu_name, most_memory
 from finetune_trainer.history import History, Score
 from finetune_trainer.last_words import last_words, may_do_better
 from finetune_trainer.log_lines import ProgressLines
@@ -39,6 +41,7 @@ from finetune_trainer.model import DTYPES, Computation, Head, load_model
 from finetune_trainer.objectives import objective_for
 from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
+from finetune_trainer.prepare.model.architecture import read_config, shape_of
 from finetune_trainer.prepared import open_data
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publish.manifest import read_published
@@ -51,6 +54,7 @@ from finetune_trainer.stopping import StopSignal, leave_if_stopping
 from finetune_trainer.storage import Storage, open_storage
 from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.tracking import open_tracking
+from finetune_trainer.utilisation import AtPeak
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -117,6 +121,7 @@ def run_rank(
                     )
             gang.barrier()
         here = materials.places(pod.scratch)
+        shape = shape_of(read_config(json.loads((here.model / "config.json").read_bytes())))
         division = _division(spec, prepared, gang)
         if spec.method.type is MethodType.QLORA:
             check_quantization(gang.device, division.zero_stage)
@@ -158,7 +163,8 @@ def run_rank(
         )
         max_rows = prepared.resolved.validation_rows or spec.evaluation.max_rows
         validate = partial(examination.score, data.validation, max_rows=max_rows)
-        surroundings = _surroundings(gang, checkpointer, validate, reporter, stop)
+        at_peak = AtPeak(Training.of(spec, shape, prepared.resolved.precision), data.train, gpu_name())
+        surroundings = _surroundings(gang, checkpointer, validate, reporter, stop, at_peak)
         # From here on nobody leaves alone: the others would be lost without it.
         stop.note()
         history = train(engine, data.train, course, surroundings, done=done, history=history)
@@ -285,6 +291,7 @@ def _surroundings(
     validate: Callable[[], Score | None],
     reporter: Reporter,
     stop: StopSignal,
+    at_peak: AtPeak,
 ) -> Surroundings:
     return Surroundings(
         gang=gang,
@@ -299,6 +306,7 @@ def _surroundings(
             history,
             num_tokens=num_tokens,
             forward_seconds=forward_seconds,
+            seconds_at_peak=at_peak.seconds(batch),
             checkpoint_step=checkpointer.committed_step,
         ),
         telemetry=lambda: reporter.telemetry,
