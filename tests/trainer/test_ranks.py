@@ -45,6 +45,8 @@ def test_a_rank_on_a_gpu_node_is_numbered_through_the_gang_and_gets_its_share_of
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TORCHDYNAMO_DISABLE": "1",
+        "TORCHINDUCTOR_CACHE_DIR": "/scratch/compiled",
+        "TRITON_CACHE_DIR": "/scratch/compiled/triton",
     }
 
 

@@ -25,9 +25,11 @@ SHAPE: Final[Mapping[str, Any]] = {
 """Of config.json."""
 RANK: Final = 16
 MODULES: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-DISTRIBUTIONS: Final = ("chat", "tweets", "articles", "full")
-"""chat: log-normal, median 245 · tweets: even, 5 to 60 · articles: long tail from 80 · full: each as long as a row."""
-TOKENS: Final = {"chat": 32_768, "tweets": 16_384, "articles": 32_768, "full": 32_768}
+DISTRIBUTIONS: Final = ("chat", "tweets", "articles")
+"""chat: log-normal, median 245 · tweets: even, 5 to 60 · articles: long tail from 80."""
+FULL: Final = "full"
+"""Each document as long as a row."""
+TOKENS: Final = {"chat": 32_768, "tweets": 16_384, "articles": 32_768, FULL: 32_768}
 """At least so many in all."""
 
 
@@ -38,7 +40,7 @@ def lengths_of(distribution: str) -> list[int]:
         "chat": random.lognormal(5.5, 0.6, 10_000).clip(8, ROW),
         "tweets": random.integers(5, 61, 10_000),
         "articles": (random.pareto(1.2, 10_000) * 60 + 80).clip(1, ROW),
-        "full": np.full(10_000, ROW),
+        FULL: np.full(10_000, ROW),
     }
     lengths = drawn[distribution].astype(int)
     return lengths[: int(np.searchsorted(np.cumsum(lengths), TOKENS[distribution])) + 1].tolist()  # type: ignore[no-any-return]

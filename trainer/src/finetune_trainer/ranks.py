@@ -46,8 +46,12 @@ def rank_environ(pod: Pod, workers: Workers, local_rank: int, *, address: str, n
         "DS_ACCELERATOR": "cuda" if workers.gpus_per_node else "cpu",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        # Nothing is compiled; without it DeepSpeed's Muon, which is not used, imports all of inductor: 2 to 8 s.
+        # Nothing is compiled but what compilation.py allows; without this DeepSpeed's Muon, which is not used, imports
+        # all of inductor: 2 to 8 s.
         "TORCHDYNAMO_DISABLE": "1",
+        # Beside the scratch files: a pod's home may be read-only.
+        "TORCHINDUCTOR_CACHE_DIR": str(pod.scratch / "compiled"),
+        "TRITON_CACHE_DIR": str(pod.scratch / "compiled" / "triton"),
     }
     if ipaddress.ip_address(address).is_loopback:
         environ["GLOO_SOCKET_IFNAME"] = "lo"
