@@ -62,3 +62,10 @@ def test_the_code_that_loads_it_is_python(task, method):
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     ast.parse(code)
     assert ("SequenceClassification" in code) == (task["type"] == "Classification")
+
+
+def test_it_says_how_texts_become_the_ids_that_were_trained():
+    chats, texts = card(task={"type": "Instruction"}), card(task={"type": "Completion"})
+    assert "tokenizer.apply_chat_template(messages" in chats
+    assert "apply_chat_template" not in texts
+    assert 'tokenizer("a text")' in texts

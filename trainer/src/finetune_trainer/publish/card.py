@@ -11,8 +11,15 @@ from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import TaskType
 from finetune_trainer.history import History, Score
+from finetune_trainer.tasks import PLAIN_TEXTS
 
 CARD: Final = "model/README.md"
+_TEXTS_SAID: Final = "It was trained on texts as they are, so there is no chat template."
+_CHATS_SAID: Final = (
+    "The chat template gives the ids that were trained. JSON that tools take and give is written as an object, and "
+    "their results in the order of the calls. Where `tekken.json` or `tokenizer.model.v…` lies beside it, "
+    "mistral-common, and vLLM with `--tokenizer-mode mistral`, give them, too, and take no text for a control token."
+)
 LIBRARIES: Final = ("deepspeed", "finetune-trainer", "peft", "torch", "transformers")
 
 
@@ -35,6 +42,7 @@ def model_card(snapshot: Snapshot, prepared: Prepared, history: History) -> str:
         ),
         "## How to load it\n",
         f"```python\n{_loading(spec.task.type, spec.model.uri, is_adapter=is_adapter)}```\n",
+        f"{_TEXTS_SAID if spec.task.type in PLAIN_TEXTS else _CHATS_SAID}\n",
         "## Where it comes from\n",
         _table(("", ""), _provenance(snapshot, prepared)),
         "## How it was made\n",
@@ -74,11 +82,18 @@ def _loading(task: TaskType, base_uri: str, *, is_adapter: bool) -> str:
     labels = task is TaskType.CLASSIFICATION
     architecture = "AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM"
     base = json.dumps(f"{base_uri}, downloaded")
+    encode = (
+        'ids = tokenizer("a text")["input_ids"]\n'
+        if task in PLAIN_TEXTS
+        else 'messages = [{"role": "user", "content": "a question"}]\n'
+        "ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)\n"
+    )
     if not is_adapter:
         return (
             f"from transformers import AutoTokenizer, {architecture}\n\n"
             'tokenizer = AutoTokenizer.from_pretrained("this folder")\n'
             f'model = {architecture}.from_pretrained("this folder")\n'
+            f"{encode}"
         )
     config = ', config=AutoConfig.from_pretrained("this folder")' if labels else ""
     return (
@@ -87,6 +102,7 @@ def _loading(task: TaskType, base_uri: str, *, is_adapter: bool) -> str:
         'tokenizer = AutoTokenizer.from_pretrained("this folder")\n'
         f"base = {architecture}.from_pretrained({base}{config})\n"
         'model = PeftModel.from_pretrained(base, "this folder")\n'
+        f"{encode}"
     )
 
 

@@ -16,9 +16,10 @@ from finetune_trainer.publish.manifest import (
     publication_folder,
 )
 from finetune_trainer.publish.reports import write_reports
-from finetune_trainer.publish.tokenizer import PLAIN_TEXTS, write_tokenizer
+from finetune_trainer.publish.tokenizer import write_tokenizer
 from finetune_trainer.publish.weights import Trained, write_trained
 from finetune_trainer.storage import Storage
+from finetune_trainer.tasks import PLAIN_TEXTS
 from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.verified import files_under
 

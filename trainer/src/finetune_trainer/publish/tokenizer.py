@@ -11,15 +11,12 @@ from mistral_common.tokens.tokenizers.sentencepiece import SentencePieceTokenize
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from tokenizers import Tokenizer
 
-from finetune_api.spec import TaskType
 from finetune_trainer import tokenizers
 from finetune_trainer.publish.chat_template import mistral_template
 from finetune_trainer.publish.fast_tokenizer import fast_tokenizer
 from finetune_trainer.tokenizers.huggingface import read_settings, template_source
 from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
 
-PLAIN_TEXTS: Final = frozenset({TaskType.COMPLETION, TaskType.CLASSIFICATION})
-"""Tasks that train no conversations."""
 TEMPLATE: Final = "chat_template.jinja"
 SETTINGS: Final = "tokenizer_config.json"
 VOCABULARY: Final = "tokenizer.json"

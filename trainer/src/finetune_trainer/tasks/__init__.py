@@ -50,6 +50,10 @@ _TASKS: Final[Mapping[spec.TaskType, Callable[[spec.Task], Task]]] = {
 }
 
 
+PLAIN_TEXTS: Final = frozenset({spec.TaskType.COMPLETION, spec.TaskType.CLASSIFICATION})
+"""Tasks whose documents are texts as they are, without the form of a conversation."""
+
+
 def task_for(task: spec.Task) -> Task:
     """The task that the spec names."""
     return _TASKS[task.type](task)
