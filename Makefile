@@ -46,7 +46,7 @@ format: install ## Format and fix what can be fixed
 
 # Compiled once: importing torch, transformers and deepspeed from source costs every process 9 CPU seconds more.
 install: $(UV) ## Create or update .venv from uv.lock
-	$(UV) sync --quiet --locked --all-packages --all-extras --all-groups --compile-bytecode
+	$(UV) sync --quiet --locked --all-packages --all-extras --no-extra qlora --all-groups --compile-bytecode
 
 # A folder of its own, for a system Python may refuse to have anything installed into it.
 $(CACHE)/uv/bin/uv:
