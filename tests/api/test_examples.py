@@ -32,5 +32,5 @@ def _empty_values(value: object, path: str) -> list[str]:
 
 def test_there_is_an_example_of_each_task_and_of_each_place_to_store() -> None:
     jobs = [read_manifests(path).manifests[0].job for path in EXAMPLES]
-    assert {job.spec.task.type.value for job in jobs} == {"Instruction", "Completion", "Classification"}
+    assert {job.spec.task.type.value for job in jobs} == {"Instruction", "Completion", "Classification", "Preference"}
     assert {job.spec.output.uri.split(":")[0] for job in jobs} == {"s3", "file"}

@@ -134,6 +134,11 @@ _RULES = (
         "spec.deepspeed.zeroStage",
     ),
     Case(
+        "preferences without a reference",
+        {"task": {"type": "Preference"}, "method": {"type": "Full"}},
+        "spec.method.type",
+    ),
+    Case(
         "a delimiter of labels where a row has one",
         {"task": {"type": "Classification", "classification": {"labelDelimiter": ";"}}},
         "spec.task.classification.labelDelimiter",
@@ -355,6 +360,8 @@ GOOD = (
     *(Case(f"source {uri!a}", _sources(uri)) for uri in (*GLOBS, *HUB_URIS)),
     Case("a member of its own type", {"task": {"instruction": {"messagesField": "chat"}}}),
     Case("a classification task without member", {"task": {"type": "Classification"}}),
+    Case("a preference task without member and method", {"task": {"type": "Preference"}}),
+    Case("a preference task with QLoRA", {"task": {"type": "Preference"}, "method": {"type": "QLoRA"}}),
     Case(
         "a classification task",
         {

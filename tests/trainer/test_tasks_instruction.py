@@ -13,6 +13,7 @@ from finetune_trainer.tasks import task_for
 from finetune_trainer.tasks.classification import Classification
 from finetune_trainer.tasks.completion import Completion
 from finetune_trainer.tasks.instruction import Instruction
+from finetune_trainer.tasks.preference import Preference
 from finetune_trainer.tasks.rows import InvalidRow, Messages
 from finetune_trainer.tokenizers import Message, load
 from tiny_models import TokenizerKind, write_tokenizer
@@ -30,6 +31,7 @@ def test_each_task_of_the_spec_is_registered() -> None:
         TaskType.INSTRUCTION: Instruction,
         TaskType.COMPLETION: Completion,
         TaskType.CLASSIFICATION: Classification,
+        TaskType.PREFERENCE: Preference,
     }
 
 

@@ -47,6 +47,7 @@ class TaskType(StrEnum):
     INSTRUCTION = "Instruction"
     COMPLETION = "Completion"
     CLASSIFICATION = "Classification"
+    PREFERENCE = "Preference"
 
 
 class InstructionTask(Model):
@@ -141,26 +142,42 @@ class ClassificationTask(Model):
     )
 
 
-_OF_TRAINING_ONLY: Final = {"classification": {"class_weights"}}
+class PreferenceTask(Model):
+    """Pairs of answers, all texts or all lists of messages, by direct preference optimization (DPO). Needs adapters."""
+
+    prompt_field: FieldName | None = None
+    """Field that holds the prompt; absent: `prompt`, where rows have it, else both conversations begin with it."""
+    chosen_field: FieldName = "chosen"
+    """Field that holds the better answer, or the conversation that ends with it."""
+    rejected_field: FieldName = "rejected"
+    """Field that holds the other one."""
+    beta: Annotated[float, Field(gt=0, le=100)] = 0.1
+    """How dear it is to move away from the base model: the smaller, the further the answers may move."""
+
+
+_OF_TRAINING_ONLY: Final = {"classification": {"class_weights"}, "preference": {"beta"}}
 
 
 class Task(Model):
     """What the model is to learn."""
 
     type: TaskType
-    """Instruction, Completion or Classification."""
+    """Instruction, Completion, Classification or Preference."""
     instruction: InstructionTask | None = None
     """Settings of an Instruction task; absent: its defaults."""
     completion: CompletionTask | None = None
     """Settings of a Completion task; absent: its defaults."""
     classification: ClassificationTask | None = None
     """Settings of a Classification task; absent: its defaults."""
+    preference: PreferenceTask | None = None
+    """Settings of a Preference task; absent: its defaults."""
 
     rules = union(
         {
             TaskType.INSTRUCTION: "instruction",
             TaskType.COMPLETION: "completion",
             TaskType.CLASSIFICATION: "classification",
+            TaskType.PREFERENCE: "preference",
         }
     )
 
@@ -714,6 +731,13 @@ class Spec(Model):
     """End the job for good; cannot be taken back."""
 
     rules = (
+        Rule(
+            cel="self.task.type != 'Preference' || !has(self.method) || !has(self.method.type) || "
+            "self.method.type != 'Full'",
+            message="must be LoRA or QLoRA: what a Preference task compares with is the model without its adapter",
+            holds=lambda spec: spec.task.type is not TaskType.PREFERENCE or spec.method.type is not MethodType.FULL,
+            field="method.type",
+        ),
         Rule(
             cel="!has(self.training.earlyStopping) || self.training.earlyStopping.metric == 'Loss' || "
             "self.task.type == 'Classification'",

@@ -11,6 +11,7 @@ from finetune_trainer.history import History, Score
 from finetune_trainer.model import Head
 from finetune_trainer.objectives.classification import Classification
 from finetune_trainer.objectives.language import Language
+from finetune_trainer.objectives.preference import Preference
 from finetune_trainer.prepared import Documents, PreparedData
 from finetune_trainer.tokenizers import ChatTokenizer
 
@@ -43,6 +44,7 @@ _OBJECTIVES: Final[Mapping[TaskType, Callable[[Spec, PreparedData, ChatTokenizer
     TaskType.INSTRUCTION: Language.of,
     TaskType.COMPLETION: Language.of,
     TaskType.CLASSIFICATION: Classification.of,
+    TaskType.PREFERENCE: Preference.of,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from finetune_api import spec
-from finetune_trainer.tasks import classification, completion, instruction
+from finetune_trainer.tasks import classification, completion, instruction, preference
 from finetune_trainer.tasks.labels import LabelRules
 from finetune_trainer.tasks.rows import Document, Messages, Room
 from finetune_trainer.tasks.shapes import Shape
@@ -47,6 +47,7 @@ _TASKS: Final[Mapping[spec.TaskType, Callable[[spec.Task], Task]]] = {
     spec.TaskType.CLASSIFICATION: lambda task: classification.Classification(
         task.classification or spec.ClassificationTask()
     ),
+    spec.TaskType.PREFERENCE: lambda task: preference.Preference(task.preference or spec.PreferenceTask()),
 }
 
 

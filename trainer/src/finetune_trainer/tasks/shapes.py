@@ -19,6 +19,7 @@ class Shape(StrEnum):
     PAIR = "prompt and completion"
     ALPACA = "instruction and output (Alpaca)"
     LABELLED = "text and label"
+    PREFERENCE = "chosen and rejected"
     TEXT = "text"
     UNKNOWN = "unknown"
 
@@ -28,6 +29,7 @@ _FIELDS: Final = (
     (Shape.CONVERSATIONS, ({"conversations"},)),
     (Shape.PAIR, ({"prompt", "completion"},)),
     (Shape.ALPACA, ({"instruction", "output"},)),
+    (Shape.PREFERENCE, ({"chosen", "rejected"},)),
     (Shape.LABELLED, ({"text", "label"}, {"text", "labels"})),
     (Shape.TEXT, ({"text"},)),
 )
