@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fault_proxy import Fault, fault_proxy
+from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import read_head
 from finetune_trainer.checkpoint.layout import manifest_key, shard_key
 from finetune_trainer.failures import StageFailed
@@ -358,6 +359,9 @@ def go_astray_and_back(folder: str, cases: list[str]) -> dict[str, Any]:
             equal.append(state_of(engine, gang) == states[2])
             skipped = [[one.first, one.last, one.reason] for one in checkpoints.skipped]
             seen[case] = [equal, found, skipped, checkpoints.committed_step]
+            with pytest.raises(StageFailed, match="step 2, the best, is damaged") as lost:
+                checkpoints.restore(2)
+            assert lost.value.exit_code == ExitCode.CHECKPOINTS_CORRUPT
         return seen
 
 

@@ -119,6 +119,8 @@ def _take_steps(
     """Until the plan or the patience ends. Raises as `train`, and Diverged."""
     gang, early_stopping = at.gang, course.training.early_stopping
     last = _last_step(course, history)
+    if last is None:  # the base model itself would be published
+        raise Diverged(history.skipped[-1].last, history.skipped[-1].reason)
     saved = at.clock()
     for step, batch in _steps_after(done, documents, course, history):
         if early_stopping is not None and is_over(history.validations, early_stopping):
@@ -180,9 +182,10 @@ def _steps_after(done: int, documents: Documents, course: Course, history: Histo
     return ((step, batch) for step, batch in steps if not history.skips(step))
 
 
-def _last_step(course: Course, history: History) -> int:
+def _last_step(course: Course, history: History) -> int | None:
+    """None where none is left."""
     steps = range(course.resolved.total_steps, 0, -1)
-    return next((step for step in steps if not history.skips(step)), 0)
+    return next((step for step in steps if not history.skips(step)), None)
 
 
 def _set_learning_rate(engine: Any, course: Course, step: int) -> float:

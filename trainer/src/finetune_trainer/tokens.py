@@ -80,15 +80,21 @@ def tokens_of(documents: EncodedDocuments, rows: Sequence[PlacedRow], device: to
     # The first token of a sequence has nothing that it could be predicted from.
     targets = np.concatenate([np.concatenate([[False], mask[1:]]) for mask in labelled]).nonzero()[0]
     return Tokens(
-        ids=torch.from_numpy(joined)[None].to(device),
-        positions=torch.from_numpy(np.concatenate([np.arange(len(part)) for part in ids]))[None].to(device),
+        ids=_on(device, joined[None]),
+        positions=_on(device, np.concatenate([np.arange(len(part)) for part in ids])[None]),
         documents=Documents.of([len(part) for part in ids], device),
-        predictors=torch.from_numpy(targets - 1).to(device),
-        targets=torch.from_numpy(joined[targets]).to(device),
-        owners=torch.from_numpy(np.repeat(np.arange(len(ids)), [len(part) for part in ids])[targets]).to(device),
-        marks=torch.from_numpy(np.concatenate(labelled).nonzero()[0]).to(device),
+        predictors=_on(device, targets - 1),
+        targets=_on(device, joined[targets]),
+        owners=_on(device, np.repeat(np.arange(len(ids)), [len(part) for part in ids])[targets]),
+        marks=_on(device, np.concatenate(labelled).nonzero()[0]),
         numbers=tuple(numbers),
         labels=tuple(documents.labels(number) for number in numbers),
         sequences=tuple(sequences),
         rows=tuple(sizes),
     )
+
+
+def _on(device: torch.device, values: NDArray[np.int64]) -> Tensor:
+    """From page-locked memory, for otherwise the host would wait until the device has done all that is queued."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
