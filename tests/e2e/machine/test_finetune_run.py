@@ -57,13 +57,16 @@ def test_what_is_published_is_whole_and_no_process_is_left(uninterrupted: Succee
         path: (len(text), hashlib.sha256(text).hexdigest()) for path, text in content.items()
     }
     assert content.keys() == {
+        "model/README.md",
         "model/adapter_config.json",
         "model/adapter_model.safetensors",
+        "model/chat_template.jinja",
         "model/tokenizer.json",
         "model/tokenizer_config.json",
         "reports/metrics.json",
         "reports/report.html",
         "reports/samples.json",
+        "reports/tensorboard/events.out.tfevents.0",
     }
     assert published.pointer.manifest_sha256 == hashlib.sha256(published.files["manifest.json"]).hexdigest()
     samples = published.json("reports/samples.json")
