@@ -63,7 +63,7 @@ def whole(preloaded, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, li
 def test_a_gang_trains_evaluates_and_publishes(whole):
     home, answers = whole
     snapshot = prepared(home)
-    published = read_published(open_storage(), snapshot.spec.output.uri, snapshot.prepared.run)
+    published = read_published(open_storage(), snapshot.spec.output.uri, snapshot.prepared.run, merged=False)
     assert [answer["code"] for answer in answers] == [0, 0]
     assert [answer["result"]["published"] for answer in answers] == [published.to_json()] * 2
     assert published.step == snapshot.prepared.resolved.total_steps

@@ -730,6 +730,11 @@ class Spec(Model):
     cancel: Annotated[bool, Mutability.LATCH] = False
     """End the job for good; cannot be taken back."""
 
+    @property
+    def publishes_merged(self) -> bool:
+        """Whether there is an adapter, and it is asked for in its base model, too."""
+        return self.output.merge and self.method.adapter is not None
+
     rules = (
         Rule(
             cel="self.task.type != 'Preference' || !has(self.method) || !has(self.method.type) || "

@@ -28,8 +28,12 @@ def start(storage: Storage, run: str = "r1") -> Run:
     return open_run(storage, run_uri(OUTPUT, run), owner="uid", clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def publish(storage: Storage, run: Run, name: str = "r1", loss: float = 2.5) -> Published:
-    storage.write(f"{run.uri}/{publication_folder(run.epoch)}/{FILE.path}", b"weights")
+def but_named(path: str) -> ListedFile:
+    return FILE.model_copy(update={"path": path})
+
+
+def publish(storage: Storage, run: Run, name: str = "r1", loss: float = 2.5, file: ListedFile = FILE) -> Published:
+    storage.write(f"{run.uri}/{publication_folder(run.epoch)}/{file.path}", b"weights")
     manifest = Manifest(
         run=name,
         step=200,
@@ -39,7 +43,7 @@ def publish(storage: Storage, run: Run, name: str = "r1", loss: float = 2.5) -> 
         data_uri="s3://out/prepared/d",
         data_digest="d" * 64,
         metrics=Metrics(test_loss=loss),
-        files=(FILE,),
+        files=(file,),
     )
     return commit(storage, run, OUTPUT, manifest)
 
@@ -50,7 +54,7 @@ def test_what_was_published_is_read_back() -> None:
     published = publish(storage, start(storage))
 
     folder = f"{OUTPUT}/runs/r1/published/epoch-0001"
-    assert read_published(storage, OUTPUT, "r1") == published
+    assert read_published(storage, OUTPUT, "r1", merged=False) == published
     assert published == Published(
         step=200,
         epoch=1,
@@ -79,10 +83,10 @@ def test_nothing_is_published_before_everything_is() -> None:
             with pytest.raises(Crash):
                 publish(watched, start(watched))
             is_last = (number, hook) == (changes.changes, "after")
-            assert (read_published(inner, OUTPUT, "r1") is not None) == is_last
+            assert (read_published(inner, OUTPUT, "r1", merged=False) is not None) == is_last
 
             again = publish(inner, start(inner))
-            assert read_published(inner, OUTPUT, "r1") == again
+            assert read_published(inner, OUTPUT, "r1", merged=False) == again
 
 
 def test_a_fenced_writer_publishes_nothing() -> None:
@@ -93,7 +97,7 @@ def test_a_fenced_writer_publishes_nothing() -> None:
 
     with pytest.raises(Fenced):
         publish(storage, zombie, loss=9.0)
-    assert read_published(storage, OUTPUT, "r1") == published
+    assert read_published(storage, OUTPUT, "r1", merged=False) == published
 
 
 def test_a_writer_fenced_between_its_two_commits_does_not_replace_the_newer_publication() -> None:
@@ -107,7 +111,7 @@ def test_a_writer_fenced_between_its_two_commits_does_not_replace_the_newer_publ
     watched = WatchedStorage(inner, before=overtake)
     with pytest.raises(Fenced):
         publish(watched, start(watched), loss=9.0)
-    assert read_published(inner, OUTPUT, "r1") == published[0]
+    assert read_published(inner, OUTPUT, "r1", merged=False) == published[0]
 
 
 def test_the_output_names_the_run_that_was_published_last() -> None:
@@ -115,10 +119,10 @@ def test_the_output_names_the_run_that_was_published_last() -> None:
     publish(storage, start(storage, "r1"), "r1")
     second = publish(storage, start(storage, "r2"), "r2")
 
-    assert read_published(storage, OUTPUT, "r1") is None
-    assert read_published(storage, OUTPUT, "r2") == second
+    assert read_published(storage, OUTPUT, "r1", merged=False) is None
+    assert read_published(storage, OUTPUT, "r2", merged=False) == second
     publish(storage, start(storage, "r1"), "r1")
-    assert read_published(storage, OUTPUT, "r1") is not None
+    assert read_published(storage, OUTPUT, "r1", merged=False) is not None
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,15 @@ def test_a_publication_of_which_something_is_gone_does_not_count(path: str) -> N
 
     storage.delete(f"{OUTPUT}/{path}")
 
-    assert read_published(storage, OUTPUT, "r1") is None
+    assert read_published(storage, OUTPUT, "r1", merged=False) is None
+
+
+def test_a_publication_without_the_merged_model_that_is_asked_for_by_now_does_not_count() -> None:
+    storage = MemoryStorage()
+    publish(storage, start(storage))
+    assert read_published(storage, OUTPUT, "r1", merged=True) is None
+    published = publish(storage, start(storage), file=but_named("merged/model.safetensors"))
+    assert read_published(storage, OUTPUT, "r1", merged=True) == published
 
 
 def test_a_damaged_manifest_or_a_cut_file_does_not_count() -> None:
@@ -148,7 +160,7 @@ def test_a_damaged_manifest_or_a_cut_file_does_not_count() -> None:
         storage = MemoryStorage()
         publish(storage, start(storage))
         storage.write(f"{OUTPUT}/{path}", content)
-        assert read_published(storage, OUTPUT, "r1") is None
+        assert read_published(storage, OUTPUT, "r1", merged=False) is None
 
         published = publish(storage, start(storage))
-        assert read_published(storage, OUTPUT, "r1") == published
+        assert read_published(storage, OUTPUT, "r1", merged=False) == published

@@ -67,7 +67,7 @@ def test_a_run_that_is_interrupted_stays_open():
     tracker = Sent()
     tracking = Tracking(lambda: tracker)
     tracking(progress(1))
-    tracking.close()
+    tracking.close(within=10)
     assert tracker.values == [(1, {"loss": 1.0})]
     assert not tracker.finished
 
@@ -79,7 +79,7 @@ def test_a_tracker_that_is_slow_costs_steps_of_its_curves_and_the_run_nothing(ca
     for step in range(1, MOST_WAITING + 10):
         tracking(progress(step))
     tracker.may_go_on.set()
-    tracking.close()
+    tracking.close(within=10)
     assert MOST_WAITING <= len(tracker.values) < MOST_WAITING + 9
     assert "the tracker is too slow" in caplog.text
 
@@ -89,7 +89,7 @@ def test_a_tracker_that_fails_is_told_once_and_without_its_words(caplog):
         raise PermissionError("key 123 is not valid")
 
     tracking = Tracking(refuse)
-    tracking.close()
+    tracking.close(within=10)
     for step in range(1, 5):
         tracking(progress(step))
     assert [record.getMessage() for record in caplog.records] == [

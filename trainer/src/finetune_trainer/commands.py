@@ -112,7 +112,7 @@ def _result(pod: Pod, snapshot: Snapshot) -> int:
         if snapshot.prepared is None:
             raise StageFailed(ExitCode.BAD_CONFIG, "NotPrepared", "the result of a run needs the Result of prepare")
         output_uri, run = snapshot.spec.output.uri, snapshot.prepared.run
-        published = read_published(storage, output_uri, run)
+        published = read_published(storage, output_uri, run, merged=snapshot.spec.publishes_merged)
         if published is None:
             head = read_head(storage, run_uri(output_uri, run))
             step = head.checkpoints[-1].step if head and head.checkpoints else 0

@@ -19,6 +19,8 @@ from finetune_trainer.rendezvous import wait_for_listener
 
 # A hang is ended by the launcher's watchdog long before; this only keeps a lost gang from waiting for ever.
 TIMEOUT = timedelta(minutes=30)
+# Others wait in one for who brings 50 GB to its node, or publishes them.
+CONTROL_TIMEOUT = timedelta(hours=3)
 
 _LEAVE_SECONDS = 30.0
 
@@ -105,7 +107,7 @@ def form_gang(environ: Mapping[str, str], *, gpu: bool) -> Iterator[Gang]:
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=world_size, timeout=TIMEOUT
     )
-    group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    group = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
     if not isinstance(group, dist.ProcessGroup):
         raise RuntimeError("this rank is not in its own gang")
     gang = Gang(rank, world_size, local_rank, device, group, store)

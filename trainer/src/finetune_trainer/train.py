@@ -110,7 +110,7 @@ def run_rank(
                 run = leaving.enter_context(_own_run(storage, snapshot, prepared))
                 reporter.tell(ProgressLines(time.monotonic))
                 if (tracking := open_tracking(snapshot, prepared, str(pod.scratch))) is not None:
-                    leaving.callback(tracking.close)
+                    leaving.callback(tracking.close, within=2.0)
                     reporter.tell(tracking)
             if gang.local_rank == 0:
                 materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch, report=reporter.fetched)
@@ -199,7 +199,7 @@ def run_rank(
             if tracking is not None:
                 tracking.finish(history.published_step, history.metrics)
             gang.barrier()
-            published = read_published(storage, spec.output.uri, prepared.run)
+            published = read_published(storage, spec.output.uri, prepared.run, merged=spec.publishes_merged)
             # Until all have seen it, none may leave: a rank that was gone would make the gang's end a failure.
             if not all(gang.gather(published is not None)) or published is None:
                 raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
@@ -207,7 +207,9 @@ def run_rank(
 
 
 def _read_published(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published | None:
-    own = read_published(storage, spec.output.uri, prepared.run) if gang.rank == 0 else None
+    own = (
+        read_published(storage, spec.output.uri, prepared.run, merged=spec.publishes_merged) if gang.rank == 0 else None
+    )
     told = gang.broadcast(own.to_json() if own else None)
     return Published.parse(told) if told else None
 

@@ -78,7 +78,7 @@ def prepare(
         spec, resolved, model_digest=model.digest, data_digest=manifest.digest, adapter_digest=adapter_digest
     )
     with blame("spec.output.uri"):
-        published = read_published(storage, spec.output.uri, run)
+        published = read_published(storage, spec.output.uri, run, merged=spec.publishes_merged)
         if published is None:
             try_to_write(spec.output.uri)
     check_published(published, spec.output)

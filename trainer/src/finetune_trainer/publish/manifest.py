@@ -21,6 +21,8 @@ from finetune_trainer.verified import Damaged, ListedFile, Sha256, all_stored, r
 REPORT = "reports/report.html"
 SAMPLES = "reports/samples.json"
 METRICS = "reports/metrics.json"
+MERGED = "merged"
+"""Folder of the base model with the adapter merged into it."""
 
 
 class Manifest(Model):
@@ -70,10 +72,11 @@ def commit(storage: Storage, run: Run, output_uri: str, manifest: Manifest) -> P
     return _published(f"{run.uri}/{publication_folder(run.epoch)}", manifest, entry.manifest_sha256)
 
 
-def read_published(storage: Storage, output_uri: str, run: str) -> Published | None:
+def read_published(storage: Storage, output_uri: str, run: str, *, merged: bool) -> Published | None:
     """The finished model of this very run, when the output's manifest names it and all its files are there.
 
-    None otherwise, also when something of it was deleted or damaged since: then publishing again is right.
+    None otherwise, also when something of it was deleted or damaged since, or it lacks the `merged` model that is asked
+    for by now: then publishing again is right.
     """
     uri = run_uri(output_uri, run)
     head = read_head(storage, uri)
@@ -87,6 +90,8 @@ def read_published(storage: Storage, output_uri: str, run: str) -> Published | N
         content = read_verified(storage, f"{folder}/{MANIFEST}", head.published.manifest_sha256)
         manifest = Manifest.model_validate_json(content)
     except Damaged:
+        return None
+    if merged and not any(file.path.startswith(f"{MERGED}/") for file in manifest.files):
         return None
     if not all_stored(storage, folder, manifest.files):
         return None

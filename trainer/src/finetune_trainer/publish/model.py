@@ -10,7 +10,7 @@ from finetune_api.result import Prepared, Published
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.commit import Run
 from finetune_trainer.history import History
-from finetune_trainer.publish.manifest import (
+from finetune_trainer.publish.manifest import MERGED, (
     Manifest,
     commit,
     publication_folder,
@@ -48,8 +48,8 @@ def publish(
         return None
     shutil.rmtree(scratch, ignore_errors=True)
     folders = [scratch / "model"]
-    if snapshot.spec.output.merge and trained.adapter is not None:
-        folders.append(scratch / "merged")
+    if snapshot.spec.publishes_merged:
+        folders.append(scratch / MERGED)
     try:
         write_trained(trained, folders[0], merged=folders[1] if len(folders) > 1 else None)
         for folder in folders:

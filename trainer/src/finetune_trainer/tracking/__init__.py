@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 
 from finetune_api.progress import Progress
@@ -39,6 +41,7 @@ class Tracking:
         self._waiting: queue.Queue[tuple[int, dict[str, float]] | None] = queue.Queue(MOST_WAITING)
         self._step: int | None = None
         self._is_finished = False
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
@@ -54,15 +57,17 @@ class Tracking:
         """Send the measurements of the finished model, and wait a little for all that is under way."""
         self._put(step, {name: value for name, value in metrics.model_dump().items() if value is not None})
         self._is_finished = True
-        self.close()
+        self.close(within=FAREWELL_SECONDS)
 
-    def close(self) -> None:
-        """Wait a little for what is under way. Without `finish` the run stays open, for an attempt may follow."""
-        try:
-            self._waiting.put(None, timeout=FAREWELL_SECONDS)
-        except queue.Full:
+    def close(self, *, within: float) -> None:
+        """Wait so many seconds for what is under way. Without `finish` the run stays open, for an attempt may follow."""
+        if self._is_closed:
             return
-        self._thread.join(FAREWELL_SECONDS)
+        self._is_closed = True
+        end = time.monotonic() + within
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=within)
+        self._thread.join(max(0.0, end - time.monotonic()))
 
     def _put(self, step: int, values: dict[str, float]) -> None:
         if values and self._thread.is_alive():
