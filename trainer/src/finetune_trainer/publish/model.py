@@ -10,7 +10,8 @@ from finetune_api.result import Prepared, Published
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.commit import Run
 from finetune_trainer.history import History
-from finetune_trainer.publish.manifest import MERGED, (
+from finetune_trainer.publish.manifest import (
+    MERGED,
     Manifest,
     commit,
     publication_folder,

@@ -60,7 +60,7 @@ class Tracking:
         self.close(within=FAREWELL_SECONDS)
 
     def close(self, *, within: float) -> None:
-        """Wait so many seconds for what is under way. Without `finish` the run stays open, for an attempt may follow."""
+        """Wait so many seconds for what is under way. Without `finish` the run stays open: an attempt may follow."""
         if self._is_closed:
             return
         self._is_closed = True
