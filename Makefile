@@ -37,6 +37,18 @@ e2e: install ## As root: chart, queue and whole jobs on a real cluster of two no
 bench-prepare: install ## Data preparation against the pipeline of today, 200 MB of each kind
 	PYTHONPATH=tests/kit $(RUN) python tests/benchmarks/prepare
 
+bench-train: install ## Training against TRL on this machine's cores, and where a rank's start goes
+	PYTHONPATH=tests/kit UV=$(UV) $(RUN) python tests/benchmarks/train/compare.py
+	PYTHONPATH=tests/kit $(RUN) python tests/benchmarks/train/start.py
+
+bench-product: install ## Every ZeRO stage, method, task and precision, each interrupted, resumed and published
+	PYTHONPATH=tests/kit $(RUN) python tests/benchmarks/train/product.py
+
+bench-gpu: install ## On a GPU: a Mistral of 7 billion weights against a plain script, and against the estimate
+	PYTHONPATH=tests/kit $(RUN) python tests/benchmarks/train/gpu.py
+
+bench: bench-prepare bench-train bench-product ## All that needs no GPU
+
 generate: install ## Write the CRD, the chart's copy of it and the field reference
 	$(RUN) python -m finetune_api
 
@@ -52,4 +64,4 @@ install: $(UV) ## Create or update .venv from uv.lock
 $(CACHE)/uv/bin/uv:
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $(CACHE)/uv 'uv>=0.9,<1'
 
-.PHONY: help quickstart check quick test e2e bench-prepare generate format install
+.PHONY: help quickstart check quick test e2e bench bench-prepare bench-train bench-product bench-gpu generate format install
