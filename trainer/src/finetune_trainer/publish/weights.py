@@ -114,35 +114,37 @@ def _write_adapter(trained: Trained, adapter: Adapter, tensors: Mapping[str, Ten
 def _write_model(trained: Trained, tensors: Iterable[tuple[str, Tensor]], folder: Path) -> None:
     """A whole model, in as many files as it takes; of its tensors no more than one file's are held at once."""
     folder.mkdir(parents=True)
-    shapes, width = trained.whole_tensors, trained.dtype.itemsize
-    files: list[dict[str, Tensor]] = [{}]
+    shapes = trained.whole_tensors
     paths: list[Path] = []
-    weight_map: dict[str, int] = {}
-
-    def save() -> None:
-        paths.append(folder / f"part-{len(paths)}")
-        save_file(files.pop(), paths[-1], {"format": "pt"})
-        files.append({})
-
-    for name, tensor in tensors:
-        held = files[-1]
-        if held and sum(part.nbytes for part in held.values()) + tensor.numel() * width > trained.largest_file:
-            save()
-        files[-1][name] = tensor.to(trained.dtype).contiguous()
-        weight_map[name] = len(paths)
-    save()
+    file_of: dict[str, int] = {}
+    for number, held in enumerate(_by_file(trained, tensors)):
+        paths.append(folder / f"part-{number}")
+        save_file(held, paths[-1], {"format": "pt"})
+        file_of |= dict.fromkeys(held, number)
+        held.clear()
     _count(paths, shapes, trained.dtype)
     names = ["model.safetensors"]
     if len(paths) > 1:
         names = [f"model-{number:05}-of-{len(paths):05}.safetensors" for number in range(1, len(paths) + 1)]
         index = {
-            "metadata": {"total_size": sum(map(math.prod, shapes.values())) * width},
-            "weight_map": {name: names[file] for name, file in weight_map.items()},
+            "metadata": {"total_size": sum(map(math.prod, shapes.values())) * trained.dtype.itemsize},
+            "weight_map": {name: names[number] for name, number in file_of.items()},
         }
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), "utf-8")
     for path, name in zip(paths, names, strict=True):
         path.rename(folder / name)
     _write_config(trained, folder)
+
+
+def _by_file(trained: Trained, tensors: Iterable[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    held: dict[str, Tensor] = {}
+    for name, given in tensors:
+        tensor = given.to(trained.dtype).contiguous()
+        if held and sum(other.nbytes for other in held.values()) + tensor.nbytes > trained.largest_file:
+            yield held
+            held = {}
+        held[name] = tensor
+    yield held
 
 
 def _merged(trained: Trained, adapter: Adapter, found: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
