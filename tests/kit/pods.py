@@ -93,8 +93,9 @@ def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None 
 
     `fault`: a `signal` that the rank of a `node`, or of every one where it is absent, gets as it says that it has taken
     `step` steps (in the `activity` Training where none is named); with `to` "pod" its launcher gets it, and the rank
-    says nothing more before it was handed on. With `patience`, ranks take their time, so that launchers hear each step,
-    and are given up after so many seconds of silence in training.
+    says nothing more before it was handed on. With `error` "memory" in place of it, the rank's GPU has no more. With
+    `patience`, ranks take their time, so that launchers hear each step, and are given up after so many seconds of
+    silence in training.
     """
     node, port = int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
     patience = (fault or {}).get("patience")
@@ -107,6 +108,10 @@ def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None 
         if not fault or fault.get("node", node) != node:
             return
         if (progress.activity, progress.step) == (fault.get("activity", Activity.TRAINING), fault["step"]):
+            if fault.get("error") == "memory":
+                import torch
+
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
             number = signal.Signals[fault["signal"]]
             if fault.get("to") == "pod":
                 _await_from(os.getppid(), number)

@@ -2,7 +2,8 @@
 
 `STAND_IN_STEPS` training steps of `STAND_IN_SECONDS` each; the last done one is kept in the output folder as the
 checkpoint. `STAND_IN_FAIL` names a stage that refuses its input, `STAND_IN_STRAY=true` leaves a process behind that has
-left session and group and heeds no SIGTERM; with `STAND_IN_DEAF=true` the pod itself heeds none.
+left session and group and heeds no SIGTERM; with `STAND_IN_DEAF=true` the pod itself heeds none. `STAND_IN_FITS` rows
+at once fit into the memory of rank 1; it tries eight, or as many as it is told to.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def _train(snapshot: dict[str, Any]) -> int:
     progress = {"stage": "Train", "attempt": snapshot["attempt"], "activity": "Training", "totalSteps": num_steps}
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
     print(f"rank {rank} starts at step {first}", flush=True)
+    rows, fits = snapshot.get("microBatchLimit", 8), int(os.environ.get("STAND_IN_FITS", "8"))
+    if rows > fits:
+        return _without_memory(snapshot, rank, rows)
     if os.environ.get("STAND_IN_STRAY") == "true":
         subprocess.Popen([sys.executable, "-I", "-S", "-c", _STRAY], start_new_session=True)
     if rank == 0:
@@ -89,6 +93,19 @@ def _train(snapshot: dict[str, Any]) -> int:
         _publish(output)
     _say(snapshot, published=_published(snapshot, num_steps), checkpointStep=num_steps)
     return 0
+
+
+def _without_memory(snapshot: dict[str, Any], rank: int, rows: int) -> int:
+    """Only rank 1 has too little; the other waits for it, until it is stopped."""
+    if rank == 0:
+        signal.pause()
+    words = f"{rows} rows do not fit"
+    if rows == 1:
+        _say(snapshot, failure={"reason": "GpuOutOfMemory", "message": words, "field": "spec.memory"})
+        return 68
+    failure = {"reason": "MicroBatchTooLarge", "message": words, "field": "spec.memory.microBatchSize"}
+    _say(snapshot, failure=failure, microBatch={"tried": rows, "fits": rows // 2})
+    return 75
 
 
 def _serve(progress: dict[str, Any]) -> None:

@@ -70,7 +70,8 @@ def _of_engine(gang: Any, case: str, folders: dict[str, str]) -> dict[str, Any]:
     from deepspeed.utils import safe_get_full_grad
 
     from finetune_api.spec import Precision, Training
-    from finetune_trainer.engine import Division, make_engine, room_of
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine, room_of
     from finetune_trainer.packing import accumulation, micro_batches
     from finetune_trainer.tokens import tokens_of
 
@@ -155,7 +156,8 @@ def test_every_stage_method_and_division_gives_the_gradients_of_the_mean_over_th
 def held(folder: str, small: str, zero_stage: int) -> int:
     """By how many bytes of its own memory this rank grew at most while it loaded the model, parameter by parameter."""
     from finetune_api.spec import Precision, Training
-    from finetune_trainer.engine import Division, room_of
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import room_of
     from finetune_trainer.gang import form_gang
     from finetune_trainer.model import load_model
     from finetune_trainer.objectives import language
@@ -211,7 +213,8 @@ def memorise(folder: str, method: str, zero_stage: int) -> list[float]:
     """Mean loss before each step on the same 20 documents, until it is next to nothing."""
     from finetune_api.spec import LoRA, Precision, Training
     from finetune_trainer.adapters import Adapter
-    from finetune_trainer.engine import Division, make_engine, room_of
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine, room_of
     from finetune_trainer.gang import form_gang
     from finetune_trainer.model import load_model
     from finetune_trainer.objectives import language
@@ -266,7 +269,8 @@ def decays(folder: str, method: str) -> dict[str, list[str]]:
     """Names of the parameters by whether they decay, under ZeRO 3."""
     from finetune_api.spec import LoRA, Precision, Training
     from finetune_trainer.adapters import Adapter
-    from finetune_trainer.engine import Division, make_engine, room_of
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine, room_of
     from finetune_trainer.gang import form_gang
     from finetune_trainer.model import load_model
     from finetune_trainer.objectives import language

@@ -95,7 +95,8 @@ def _train(
     from finetune_trainer.adapters import Adapter
     from finetune_trainer.checkpoint.checkpointer import Checkpointer
     from finetune_trainer.checkpoint.commit import open_run
-    from finetune_trainer.engine import Division, make_engine, room_of
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine, room_of
     from finetune_trainer.failures import StageFailed
     from finetune_trainer.history import History, Score
     from finetune_trainer.loop import Course, Surroundings, history_of, state_of

@@ -72,6 +72,20 @@ def test_a_gang_trains_evaluates_and_publishes(whole):
     assert [sorted(sample) for sample in samples] == [["after", "before", "expected", "prompt"]] * 3
 
 
+def test_a_gang_one_of_whose_ranks_has_too_little_memory_says_what_to_try_next(preloaded, tmp_path):
+    snapshot = prepared(tmp_path, memory={"microBatchSize": 2})
+    fault = {"error": "memory", "step": 1, "node": 1}
+    lost, without = train(preloaded, tmp_path, snapshot, fault)
+    assert (lost["code"], lost["result"]["failure"]["reason"]) == (75, "LostPeer")
+    assert (without["code"], without["result"]["failure"]["reason"]) == (75, "MicroBatchTooLarge")
+    assert without["result"]["microBatch"] == {"tried": 2, "fits": 1}
+
+    limited = next_attempt(snapshot).model_copy(update={"micro_batch_limit": 1})
+    _, without = train(preloaded, tmp_path, limited, fault)
+    assert (without["code"], without["result"]["failure"]["reason"]) == (68, "GpuOutOfMemory")
+    assert without["result"]["failure"]["field"] == "spec.workers.gpuMemory"
+
+
 def test_a_run_that_is_published_is_not_trained_again(preloaded, whole):
     home, answers = whole
     again = train(preloaded, home, next_attempt(prepared(home)))

@@ -115,9 +115,9 @@ class Choice:
 
     zero_stage: int
     """1 | 2 | 3"""
-    activation_checkpointing: ActivationCheckpointing
     micro_batch_size: int
     """Packed rows in one forward pass."""
+    activation_checkpointing: ActivationCheckpointing = ActivationCheckpointing.NONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +155,10 @@ def estimate(training: Training, choice: Choice) -> Estimate:
     gradients, optimizer, buffers = _states(training, choice.zero_stage)
     tokens = choice.micro_batch_size * training.sequence_length
     activations, block = _activations(training, choice.activation_checkpointing)
-    logits = min(tokens, LOGITS_AT_ONCE) * shape.vocab_size * 3 * _FP32 if training.has_vocabulary_head else 0
-    whole_gradient = 0 if training.adapter_parameters else shape.head_parameters * size
+    # Probabilities in fp32, their gradient in the weights' type; of a trained head its gradient, summed up in fp32.
+    at_once = min(tokens, LOGITS_AT_ONCE) if training.has_vocabulary_head else 0
+    logits = at_once * shape.vocab_size * (_FP32 + size)
+    whole_gradient = 0 if training.adapter_parameters else shape.head_parameters * (_FP32 + size)
     passing = tokens * (activations + block) + logits + whole_gradient
     # By then the activations are gone: fp32 gradients of this process's part, copied to be clipped.
     stepping = _FP32 * training.trained_parameters // training.world_size
@@ -230,33 +232,38 @@ def _largest_batch(training: Training, choice: Choice, largest: int, available: 
 
 
 def _weights(training: Training, zero_stage: int) -> tuple[int, int]:
-    """(base model, adapter). b·P, over W with ZeRO 3, which divides what is frozen, too (arXiv 1910.02054 §5)."""
+    """(base model, adapter). b·P, over W with ZeRO 3, which divides what is frozen, too (arXiv 1910.02054 §5).
+
+    It keeps whole what has no more than 10⁵ elements (stage3_param_persistence_threshold), as most adapters do.
+    """
     shape, size = training.shape, training.weight_bytes
-    divided = training.world_size if zero_stage == 3 else 1
     base = size * training.base_parameters
     if training.method.type is MethodType.QLORA:
         base -= int((size - _NF4_BYTES) * shape.num_hidden_layers * shape.block_matrices)
-    return base // divided, size * training.adapter_parameters // divided
+    return base // (training.world_size if zero_stage == 3 else 1), size * training.adapter_parameters
 
 
 def _states(training: Training, zero_stage: int) -> tuple[int, int, int]:
     """(gradients, optimizer, buffers).
 
-    Masters and two moments are 12·T/W at every stage. Gradients: ZeRO 1 accumulates 4·T beside b·T of the pass that is
-    under way (DeepSpeed's BF16_Optimizer, without immediate_grad_update), ZeRO 2 and 3 4·T/W. Buffers: ZeRO 1 reduces
-    fp32 gradients bucket by bucket, ZeRO 2 fills two buckets in turn while a GPU computes, ZeRO 3 one, beside the
-    weights it gathers.
+    Masters and two moments are 12·T/W at every stage. Gradients: ZeRO 1 accumulates 4·T, in bf16 beside 2·T of the
+    pass that is under way (DeepSpeed's BF16_Optimizer, without immediate_grad_update), ZeRO 2 and 3 4·T/W. Buffers:
+    ZeRO 1 reduces fp32 gradients bucket by bucket, ZeRO 2 fills two buckets in turn while a GPU computes, ZeRO 3 one,
+    beside the weights it gathers.
     """
     trained, size, world_size = training.trained_parameters, training.weight_bytes, training.world_size
     optimizer = 3 * _FP32 * trained // world_size
     bucket = min(trained, BUCKET_ELEMENTS)
     match zero_stage:
         case 1:
-            return (_FP32 + size) * trained, optimizer, _FP32 * bucket
+            under_way = size if training.precision is Precision.BFLOAT16 else 0
+            return (_FP32 + under_way) * trained, optimizer, _FP32 * bucket
         case 2:
             return _FP32 * trained // world_size, optimizer, (2 if training.gpu else 1) * size * bucket
         case _:
-            gathered = min(training.base_parameters, GATHERED_ELEMENTS) if world_size > 1 else 0
+            # One matrix is always whole, be it the embedding.
+            most = max(GATHERED_ELEMENTS, training.shape.head_parameters)
+            gathered = min(training.base_parameters, most) if world_size > 1 else 0
             return _FP32 * trained // world_size, optimizer, size * (bucket + gathered)
 
 
@@ -264,8 +271,8 @@ def _activations(training: Training, checkpointing: ActivationCheckpointing) -> 
     """Bytes a token: (kept between the passes, in use while one block is gone back through).
 
     Full keeps the input of each block, b·h; Selective with it the outputs of the products with frozen or full weights
-    and of attention: b·(3h + 2q + 2k + 2m). Both have all of one block again while its backward pass lasts. That takes
-    gradients of the feed-forward layer, 3·b·m, and of the stream, 2·b·h.
+    and of attention, b·(3h + 2q + 2k + 2m), and r numbers of each adapter. Both have all of one block again while its
+    backward pass lasts. That takes gradients of the feed-forward layer, 3·b·m, and of the stream, 2·b·h.
     """
     shape, size = training.shape, training.weight_bytes
     hidden, inner = shape.hidden_size, shape.intermediate_size
@@ -278,7 +285,8 @@ def _activations(training: Training, checkpointing: ActivationCheckpointing) -> 
             kept, again = whole, 0
         case ActivationCheckpointing.SELECTIVE:
             products = 3 * hidden + 2 * shape.query_size + 2 * shape.key_size + 2 * inner
-            kept = size * products + _FP32 * shape.num_attention_heads
+            narrow = 0 if training.method.adapter is None else training.method.adapter.rank
+            kept = size * (products + narrow * len(training.target_modules)) + _FP32 * shape.num_attention_heads
             again = max(0, whole - kept)
         case ActivationCheckpointing.FULL:
             kept, again = size * hidden, whole

@@ -6,6 +6,7 @@ from enum import StrEnum
 from finetune_api.contract import Stage
 from finetune_api.measured import Count, Shown
 from finetune_api.model import Model
+from finetune_api.spec import ActivationCheckpointing
 
 
 class Activity(StrEnum):
@@ -32,6 +33,12 @@ class Progress(Model):
     """Train: of the base model's files, how much has arrived on the disk of the first node."""
     bytes_total: Count | None = None
     """Train: size of the base model's files."""
+    zero_stage: Count | None = None
+    """Train: how state is divided, as chosen where the spec leaves it open."""
+    activation_checkpointing: ActivationCheckpointing | None = None
+    """Likewise, what the backward pass computes again."""
+    micro_batch_size: Count | None = None
+    """Likewise, packed rows in one forward pass of one process."""
     step: Count | None = None
     """Train: optimizer steps done, those of earlier attempts included."""
     total_steps: Count | None = None

@@ -112,7 +112,8 @@ def ours(case: Case, gang: Any) -> Measured:
     import torch
 
     from finetune_trainer.adapters import Adapter
-    from finetune_trainer.engine import Division, make_engine
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine
     from finetune_trainer.model import Computation, load_model
     from finetune_trainer.objectives import language
     from finetune_trainer.packing import PlacedRow

@@ -73,7 +73,8 @@ def main() -> None:
     from finetune_api.result import Resolved
     from finetune_api.spec import LoRA, Precision, Training
     from finetune_trainer.adapters import Adapter
-    from finetune_trainer.engine import Division, make_engine
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine
     from finetune_trainer.gang import form_gang
     from finetune_trainer.history import History
     from finetune_trainer.loop import Course, Surroundings, train

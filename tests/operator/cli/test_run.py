@@ -82,6 +82,20 @@ def test_a_refusal_says_what_to_change_and_where_the_output_lies(local_run: Loca
     assert "Traceback" not in said
 
 
+def test_a_gang_without_memory_comes_back_with_half_until_it_fits(local_run: LocalRun) -> None:
+    unforgiving = local_run.write(restart={"maxRestarts": 0})
+    status, said = local_run.run(unforgiving, {"STAND_IN_FITS": "2"})
+    assert status == 0, said
+    assert len(local_run.logs("train", 0)) == 3
+
+
+def test_what_does_not_fit_row_by_row_ends_the_job_with_the_field_to_change(local_run: LocalRun) -> None:
+    status, said = local_run.run(local_run.write(), {"STAND_IN_FITS": "0"})
+    assert status == 1
+    assert lines(said)[-3:-1] == ["Failed 1 rows do not fit (GpuOutOfMemory)", "Change spec.memory"]
+    assert len(local_run.logs("train", 0)) == 4
+
+
 def test_ctrl_c_ends_every_process_and_the_next_run_goes_on_from_the_last_checkpoint(local_run: LocalRun) -> None:
     process = training(local_run, {**SLOW, "STAND_IN_STRAY": "true"})
     process.send_signal(signal.SIGINT)

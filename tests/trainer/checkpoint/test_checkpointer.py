@@ -39,7 +39,8 @@ def make(case: str, gang: Any, width: int = 13) -> Any:
     import torch
 
     from finetune_api.spec import Precision, Training
-    from finetune_trainer.engine import Division, make_engine
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine
 
     stage, precision, method = case.split("-")
 

@@ -342,7 +342,7 @@ def test_what_can_not_fit_is_refused_with_what_would() -> None:
     failed = wont_fit(workers={"gpusPerNode": 1, "gpuMemory": "16Gi"}, deepspeed={"zeroStage": 2})
     assert failed.failure.field == "spec.method.type"
     assert re.fullmatch(
-        r"spec\.workers\.gpuMemory: training takes 18\.\d GiB at least, and there are 16\.0 GiB; "
+        r"spec\.workers\.gpuMemory: training takes 17\.\d GiB at least, and there are 16\.0 GiB; "
         r"spec\.method\.type: QLoRA makes it fit",
         failed.failure.message,
     )

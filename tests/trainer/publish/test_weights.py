@@ -48,7 +48,8 @@ def _train_and_write(case: str, gang: Any, bases: dict[str, str], folder: Path) 
 
     from finetune_api.spec import LoRA, Precision, Training
     from finetune_trainer.adapters import Adapter
-    from finetune_trainer.engine import Division, make_engine, room_of
+    from finetune_trainer.division import Division
+    from finetune_trainer.engine import make_engine, room_of
     from finetune_trainer.failures import StageFailed
     from finetune_trainer.measures import LabelSet
     from finetune_trainer.model import load_model

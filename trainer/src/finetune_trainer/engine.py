@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import deepspeed
@@ -15,20 +14,9 @@ from torch import Tensor, nn
 
 from finetune_api.memory import BUCKET_ELEMENTS, GATHERED_ELEMENTS
 from finetune_api.spec import Precision, Training
+from finetune_trainer.division import Division
 from finetune_trainer.gang import Gang
 from finetune_trainer.weights import Room, Values, whole_on
-
-
-@dataclass(frozen=True, kw_only=True)
-class Division:
-    """How the work of one optimizer step is divided."""
-
-    zero_stage: int
-    """1 | 2 | 3"""
-    micro_batch_size: int
-    """Rows in one forward pass."""
-    micro_steps: int
-    """Forward passes of a rank per optimizer step."""
 
 
 def room_of(gang: Gang, *, training: Training, precision: Precision, division: Division) -> Room:

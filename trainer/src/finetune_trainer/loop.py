@@ -17,8 +17,8 @@ from finetune_api.result import Resolved
 from finetune_api.spec import Training
 from finetune_trainer.checkpoint.layout import Skipped
 from finetune_trainer.divergence import Diverged, refuse_divergence
+from finetune_trainer.division import Division
 from finetune_trainer.early_stopping import best_of, is_over
-from finetune_trainer.engine import Division
 from finetune_trainer.gang import Gang
 from finetune_trainer.history import History, Point, Score
 from finetune_trainer.packing import Batch, batches, micro_batches

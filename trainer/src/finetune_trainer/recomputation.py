@@ -28,8 +28,14 @@ def recompute(base: Any, how: ActivationCheckpointing, *, compiled: bool) -> Non
             pass
 
 
-def _keep_what_costs(_context: Any, operator: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+def _keep_what_costs(_context: Any, operator: Any, *operands: Any, **_: Any) -> CheckpointPolicy:
     name = str(operator.name()).split(".")[0]
-    if name in _MATRIX_PRODUCTS or any(part in name for part in _ATTENTION):
+    is_kept = name in _MATRIX_PRODUCTS and not _widens(*operands[-2:])
+    if is_kept or any(part in name for part in _ATTENTION):
         return CheckpointPolicy.MUST_SAVE
     return CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _widens(left: Any, right: Any) -> bool:
+    """A result much wider than what was summed over, as an adapter's second, is dearer to keep than to compute."""
+    return bool(4 * left.shape[-1] < right.shape[-1])

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import deepspeed
-import torch
 
 from finetune_api.contract import REASON_LOST_PEER, ExitCode, Stage
 from finetune_api.memory import Training
 from finetune_api.progress import Activity
 from finetune_api.result import Prepared, Published, Result
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import ActivationCheckpointing, MethodType, Spec
+from finetune_api.spec import MethodType, Spec
 from finetune_trainer import materials, tokenizers
 from finetune_trainer.adapters import Adapter
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.divergence import refuse_divergence
-from finetune_trainer.engine import Division, make_engine, room_of
+from finetune_trainer.division import Division, divide, telling_what_fits
+from finetune_trainer.engine import make_engine, room_of
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware, gpu_name, most_memory
@@ -39,7 +39,6 @@ from finetune_trainer.loop import Course, Surroundings, history_of, state_of, tr
 from finetune_trainer.materials import Materials
 from finetune_trainer.model import DTYPES, Computation, Head, load_model
 from finetune_trainer.objectives import objective_for
-from finetune_trainer.packing import accumulation
 from finetune_trainer.pod import Pod
 from finetune_trainer.prepare.model.architecture import read_config, shape_of
 from finetune_trainer.prepared import open_data
@@ -122,7 +121,8 @@ def run_rank(
             gang.barrier()
         here = materials.places(pod.scratch)
         shape = shape_of(read_config(json.loads((here.model / "config.json").read_bytes())))
-        division = _division(spec, prepared, gang)
+        division = divide(snapshot, shape, prepared.resolved, gang)
+        leaving.enter_context(telling_what_fits(spec, shape, prepared.resolved, division))
         if spec.method.type is MethodType.QLORA:
             check_quantization(gang.device, division.zero_stage)
         data = open_data(here.data)
@@ -140,6 +140,9 @@ def run_rank(
         total_steps = prepared.resolved.total_steps
         reporter.say(
             Activity.EVALUATING,
+            zero_stage=division.zero_stage,
+            activation_checkpointing=division.activation_checkpointing,
+            micro_batch_size=division.micro_batch_size,
             step=done,
             total_steps=total_steps,
             validation_loss=history.validation_loss,
@@ -236,16 +239,6 @@ def _own_run(storage: Storage, snapshot: Snapshot, prepared: Prepared) -> Iterat
     run.close()
 
 
-def _division(spec: Spec, prepared: Prepared, gang: Gang) -> Division:
-    batch_size = prepared.resolved.global_batch_size
-    # More than a rank's share would be dummies.
-    micro_batch_size = min(spec.memory.micro_batch_size or 1, -(-batch_size // gang.world_size))
-    micro_steps = accumulation(batch_size, world_size=gang.world_size, micro_batch_size=micro_batch_size)
-    return Division(
-        zero_stage=spec.deepspeed.zero_stage or 2, micro_batch_size=micro_batch_size, micro_steps=micro_steps
-    )
-
-
 def _engine(
     spec: Spec, prepared: Prepared, gang: Gang, division: Division, here: Materials, head: Head
 ) -> deepspeed.DeepSpeedEngine:
@@ -262,7 +255,7 @@ def _engine(
         precision=prepared.resolved.precision,
         computation=Computation(
             attention=spec.memory.attention,
-            activation_checkpointing=spec.memory.activation_checkpointing or ActivationCheckpointing.NONE,
+            activation_checkpointing=division.activation_checkpointing,
             compiled=spec.memory.compile,
         ),
         device=gang.device,
@@ -316,15 +309,7 @@ def _surroundings(
 
 
 def _explained(error: Exception) -> Exception:
-    """Faults of the gang and of the device in the words of a FineTuneJob."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return StageFailed(
-            ExitCode.GPU_OUT_OF_MEMORY,
-            "GpuOutOfMemory",
-            "the GPU's memory does not suffice: lower microBatchSize or sequenceLength, "
-            "or switch activationCheckpointing on",
-            field="spec.memory",
-        )
+    """Faults of the gang in the words of a FineTuneJob."""
     if is_lost_peer(error):
         return StageFailed(ExitCode.RETRY, REASON_LOST_PEER, "another rank of the gang is gone")
     return error

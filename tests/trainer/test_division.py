@@ -1,0 +1,112 @@
+"""What is chosen of how the work is divided, and the words of a GPU that ran out of memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from finetune_api.contract import ExitCode, Stage
+from finetune_api.result import MicroBatch
+from finetune_api.snapshot import Snapshot
+from finetune_api.spec import ActivationCheckpointing
+from finetune_trainer.division import Division, divide, telling_what_fits
+from finetune_trainer.failures import StageFailed
+from jobs import make_job
+from results import PREPARED, but
+from shapes import SEVEN_BILLION
+
+
+class CpuGang:
+    """As much of a Gang as is asked for the memory of GPUs."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, world_size: int = 1) -> None:
+        self.world_size = world_size
+
+
+def a_snapshot(limit: int | None = None, **spec: Any) -> Snapshot:
+    given = {"training": {"sequenceLength": 4096}} | spec
+    job = make_job(**given)
+    return Snapshot(
+        name="triage",
+        namespace="ml",
+        uid="uid-1",
+        stage=Stage.TRAIN,
+        attempt=1,
+        spec=job.spec,
+        prepared=PREPARED,
+        micro_batch_limit=limit,
+    )
+
+
+def divided(snapshot: Snapshot, world_size: int = 1, *, rows: int = 8) -> Division:
+    gang: Any = CpuGang(world_size)
+    return divide(snapshot, SEVEN_BILLION, but(PREPARED.resolved, global_batch_size=rows), gang)
+
+
+def a_division(rows: int, **changes: Any) -> Division:
+    given: dict[str, Any] = {
+        "zero_stage": 2,
+        "activation_checkpointing": ActivationCheckpointing.NONE,
+        "micro_batch_size": rows,
+        "micro_steps": 8 // rows,
+    }
+    return Division(**given | changes)
+
+
+def test_where_nothing_is_known_of_memory_rows_are_computed_one_by_one() -> None:
+    assert divided(a_snapshot()) == a_division(1)
+    assert divided(a_snapshot(), 3) == a_division(1, micro_steps=3)
+
+
+def test_what_the_spec_says_is_done_short_of_dummies_and_of_what_did_not_fit() -> None:
+    asked = {"memory": {"microBatchSize": 16}, "deepspeed": {"zeroStage": 1}}
+    assert divided(a_snapshot(**asked)) == a_division(8, zero_stage=1)
+    assert divided(a_snapshot(2, **asked)) == a_division(2, zero_stage=1)
+
+
+def test_a_pod_s_memory_decides_what_is_recomputed() -> None:
+    assert divided(a_snapshot(workers={"resources": {"memory": "512Gi"}})) == a_division(1, zero_stage=1)
+    small = divided(a_snapshot(workers={"resources": {"memory": "20Gi"}}))
+    assert small.activation_checkpointing is ActivationCheckpointing.FULL
+
+
+def test_an_estimate_alone_refuses_nobody_who_is_there_already() -> None:
+    found = divided(a_snapshot(4, workers={"resources": {"memory": "1Gi"}}, memory={"microBatchSize": 8}))
+    assert (found.micro_batch_size, found.activation_checkpointing) == (4, ActivationCheckpointing.FULL)
+
+
+def out_of_memory(rows: int, **spec: Any) -> StageFailed:
+    snapshot = a_snapshot(**{"workers": {"gpusPerNode": 1}} | spec)
+    with (
+        pytest.raises(StageFailed) as raised,
+        telling_what_fits(snapshot.spec, SEVEN_BILLION, PREPARED.resolved, a_division(rows)),
+    ):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+    return raised.value
+
+
+def test_half_is_tried_of_rows_that_did_not_fit() -> None:
+    failed = out_of_memory(5)
+    assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "MicroBatchTooLarge")
+    assert failed.micro_batch == MicroBatch(tried=5, fits=2)
+
+
+def test_one_row_that_does_not_fit_ends_the_job_with_what_was_needed_and_what_to_change() -> None:
+    failed = out_of_memory(1)
+    assert (failed.exit_code, failed.failure.reason) == (ExitCode.GPU_OUT_OF_MEMORY, "GpuOutOfMemory")
+    assert (failed.micro_batch, failed.failure.field) == (None, "spec.memory.activationCheckpointing")
+    assert "over 1 row of 4096 tokens, which were expected to take 39.8 GiB with ZeRO 2 and" in failed.failure.message
+    assert failed.failure.message.endswith(": try spec.memory.activationCheckpointing: Full")
+
+
+def test_what_is_no_lack_of_memory_is_left_alone() -> None:
+    snapshot = a_snapshot()
+    with (
+        pytest.raises(RuntimeError, match=r"^peer gone$"),
+        telling_what_fits(snapshot.spec, SEVEN_BILLION, PREPARED.resolved, a_division(1)),
+    ):
+        raise RuntimeError("peer gone")

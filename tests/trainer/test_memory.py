@@ -1,0 +1,104 @@
+"""What the API takes memory to be, against what PyTorch keeps: within a tenth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encoded import Encoded
+from finetune_api.memory import Choice, Training, estimate
+from finetune_api.spec import LoRA, Method, MethodType, Precision
+from finetune_trainer.prepare.model.architecture import read_config, shape_of
+from preloaded import Preloaded
+from tiny_models import tiny_model
+
+TOKENS = 256
+METHODS = {
+    "Full": Method(type=MethodType.FULL),
+    "LoRA": Method(lora=LoRA(rank=8)),
+    "LoRA with dropout": Method(lora=LoRA(rank=8, dropout=0.1)),
+}
+
+
+def a_training(folder: Path, method: str, precision: Precision, world_size: int = 1) -> Training:
+    shape = shape_of(read_config(json.loads((folder / "config.json").read_text())))
+    chosen = METHODS[method]
+    return Training(
+        shape=shape,
+        method=chosen,
+        target_modules=tuple(shape.linear_layers) if chosen.adapter else (),
+        precision=precision,
+        sequence_length=TOKENS,
+        world_size=world_size,
+        gpu=False,
+        has_vocabulary_head=True,
+    )
+
+
+def a_choice(zero_stage: int = 2) -> Choice:
+    return Choice(zero_stage=zero_stage, micro_batch_size=1)
+
+
+def _loaded(folder: str, method: str, precision: str, room: Any = None) -> Any:
+    import torch
+
+    from finetune_trainer.adapters import Adapter
+    from finetune_trainer.model import load_model
+    from finetune_trainer.objectives import language
+
+    training = a_training(Path(folder), method, Precision(precision))
+    lora = training.method.adapter
+    model = load_model(
+        Path(folder),
+        adapter=Adapter(lora=lora, target_modules=training.target_modules) if lora else None,
+        seed=3,
+        precision=training.precision,
+        device=torch.device("cpu"),
+        room=room,
+        head=language.HEAD,
+    )
+    model.train()
+    return model
+
+
+def saved(folder: str) -> list[list[Any]]:
+    """Bytes that autograd keeps of a forward pass through the blocks, of each method and precision."""
+    return [[method, precision, _saved(folder, method, precision)] for method in METHODS for precision in Precision]
+
+
+def _saved(folder: str, method: str, precision: str) -> int:
+    import torch
+
+    from finetune_trainer.packing import PlacedRow
+    from finetune_trainer.tokens import tokens_of
+
+    model = _loaded(folder, method, precision)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    documents = Encoded.random([TOKENS], vocab_size=200)
+    tokens = tokens_of(documents, [PlacedRow(0, (0,))], torch.device("cpu"))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.hidden(tokens)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def test_activations_are_what_autograd_saves(preloaded: Preloaded, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, hidden_size=128, num_layers=6)
+    (found,) = preloaded.run(saved, folder=str(folder))
+    expected = [
+        [method, precision, estimate(a_training(folder, method, precision), a_choice()).activations]
+        for method in METHODS
+        for precision in Precision
+    ]
+    for (method, precision, measured), (*_, told) in zip(found, expected, strict=True):
+        assert measured == pytest.approx(told, rel=0.1), (method, precision)
