@@ -292,7 +292,7 @@ NAN, INFINITE = float("nan"), float("inf")
 @pytest.mark.parametrize(
     "case",
     [
-        {"poison": {"loss": NAN, "steps": [14]}},
+        {"poison": {"loss": NAN, "steps": [14]}, "zero_stage": 3},
         {"poison": {"gradient": INFINITE, "steps": [14]}, "precision": "BFloat16", "zero_stage": 1},
         {"poison": {"gradient": NAN, "steps": [14]}, "precision": "BFloat16"},
         {"validation_losses": {"15": NAN}},
