@@ -348,6 +348,15 @@ def test_what_can_not_fit_is_refused_with_what_would() -> None:
     )
 
 
+def test_what_fits_in_no_way_is_refused_before_the_data_is_read() -> None:
+    spec = make_job(workers={"gpusPerNode": 1, "gpuMemory": "8Gi"}, training={"sequenceLength": 4096}).spec
+    with pytest.raises(StageFailed) as raised:
+        plan.check_memory(spec, SEVEN_BILLION)
+    assert raised.value.failure.reason == "WontFit"
+    roomy = make_job(workers={"gpusPerNode": 1, "gpuMemory": "80Gi"}, training={"sequenceLength": 4096}).spec
+    plan.check_memory(roomy, SEVEN_BILLION)
+
+
 def test_where_no_change_makes_it_fit_the_memory_is_named() -> None:
     failed = wont_fit(workers={"resources": {"memory": "4Gi"}})
     assert failed.failure.field == "spec.workers.resources.memory"

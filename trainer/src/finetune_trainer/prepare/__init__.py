@@ -67,13 +67,14 @@ def prepare(
     spec, try_to_write = snapshot.spec, _writing(storage)
     with work_folder(scratch) as local:
         model = resolve(storage, spec.model.uri)
+        shape = shape_of(model.config)
         plan.check_method(spec, model.config)
+        plan.check_memory(spec, shape)
         adapter_digest = _initial_adapter_digest(spec, model, storage)
         data_uri, manifest = _checked_data(snapshot, model, storage, local, try_to_write, report, processes)
         lengths = prepared.fetch_lengths(storage, data_uri, manifest, "train", local / "lengths")
         with _shown_by(data_uri):
             resolved = plan.resolve(spec, lengths, cpuinfo=cpuinfo)
-    plan.check_memory(spec, shape_of(model.config), resolved)
     run = plan.run_digest(
         spec, resolved, model_digest=model.digest, data_digest=manifest.digest, adapter_digest=adapter_digest
     )
@@ -81,6 +82,8 @@ def prepare(
         published = read_published(storage, spec.output.uri, run, merged=spec.publishes_merged)
         if published is None:
             try_to_write(spec.output.uri)
+    if published is None:
+        plan.check_memory(spec, shape, resolved)
     check_published(published, spec.output)
     return Prepared(
         run=run,

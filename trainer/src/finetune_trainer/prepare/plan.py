@@ -101,9 +101,16 @@ def resolve(spec: Spec, lengths: NDArray[np.int32], *, cpuinfo: str) -> Resolved
     )
 
 
-def check_memory(spec: Spec, shape: ModelShape, resolved: Resolved) -> None:
-    """Training fits into the memory that the spec gives it, if it says how much that is. Raises StageFailed."""
-    short = shortage(spec, shape, precision=resolved.precision, global_batch_size=resolved.global_batch_size)
+def check_memory(spec: Spec, shape: ModelShape, resolved: Resolved | None = None) -> None:
+    """Training fits into the memory that the spec gives it, if it says how much that is. Raises StageFailed.
+
+    Without `resolved`, before the data is read, as far as is known then: a rank computes one row at least.
+    """
+    if resolved is None:
+        precision, batch = spec.training.precision or Precision.BFLOAT16, spec.training.global_batch_size or 1
+    else:
+        precision, batch = resolved.precision, resolved.global_batch_size
+    short = shortage(spec, shape, precision=precision, global_batch_size=batch)
     if short is not None:
         raise StageFailed(ExitCode.BAD_CONFIG, "WontFit", str(short), field=short.field)
 
