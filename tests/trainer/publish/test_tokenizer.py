@@ -142,7 +142,7 @@ def test_mistral_common_finds_the_version_in_the_name_and_gives_the_trained_ids(
     }
 
 
-@pytest.mark.parametrize("version", [*WHEEL_FILES.keys() - {"v3-tekken"}, *RELABELLED, "Hugging Face"])
+@pytest.mark.parametrize("version", [*sorted(WHEEL_FILES.keys() - {"v3-tekken"}), *RELABELLED, "Hugging Face"])
 def test_where_no_conversations_were_trained_texts_have_the_trained_ids_and_there_is_no_template(
     plain: dict[str, Any], version: str
 ) -> None:
