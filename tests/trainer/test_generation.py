@@ -71,11 +71,14 @@ def test_answers_are_greedy_and_in_the_order_of_their_prompts(preloaded, folder)
         assert len({tuple(ids) for ids in answer["found"]}) > 1
 
 
-def test_prompts_of_like_length_are_computed_together_and_only_so_many() -> None:
-    from finetune_trainer.generation import PROMPTS_AT_ONCE, TOKENS_AT_ONCE, batches
+def batched(lengths: list[int]) -> list[list[int]]:
+    from finetune_trainer.generation import batches
 
-    short = [np.zeros(length, np.int32) for length in range(1, 2 * PROMPTS_AT_ONCE + 2)]
-    assert [len(batch) for batch in batches(short)] == [PROMPTS_AT_ONCE, PROMPTS_AT_ONCE, 1]
-    assert batches(short)[-1] == [0]
-    long = [np.zeros(length, np.int32) for length in (3, TOKENS_AT_ONCE + 1, TOKENS_AT_ONCE // 2, 5)]
-    assert batches(long) == [[1], [2, 3], [0]]
+    return batches([np.zeros(length, np.int32) for length in lengths])
+
+
+def test_prompts_of_like_length_are_computed_together_and_only_so_many(preloaded) -> None:
+    (short,) = preloaded.run(batched, lengths=list(range(1, 34)))
+    assert [len(batch) for batch in short] == [16, 16, 1]
+    assert short[-1] == [0]
+    assert preloaded.run(batched, lengths=[3, 8193, 4096, 5]) == [[[1], [2, 3], [0]]]
