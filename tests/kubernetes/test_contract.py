@@ -150,6 +150,7 @@ _CHANGES: Mapping[str, tuple[dict[str, Any], ...]] = {
     "deadlines": ({"pendingSeconds": 60},),
     "scheduling": ({"queueName": "gpus"},),
     "podMetadata": ({"labels": {"team": "nlp"}},),
+    "tracking": ({"type": "WandB"},),
 }
 _CHANGE_OF = [(name, change) for name, changes in _CHANGES.items() for change in changes]
 

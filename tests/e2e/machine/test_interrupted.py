@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,8 +42,7 @@ class Story:
     @property
     def resumed(self) -> list[str]:
         """What each start of the gang said of where it goes on, in order."""
-        lines = [line.split(maxsplit=3)[3] for log in self.run.logs("train", 0) for line in log.splitlines()]
-        return [line for line in lines if line.startswith("resumed")]
+        return [said for log in self.run.logs("train", 0) for said in re.findall(r"resumed from [\w ,]+", log)]
 
 
 def stop(run: TinyRun, manifest: Path) -> Ended:

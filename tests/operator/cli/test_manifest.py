@@ -79,7 +79,7 @@ spec:
         "job.yaml:5: metadata.labels.team: must be text, not the number 1: put it in quotes",
         "job.yaml:6: spec.output: is required",
         f"job.yaml:7: spec.model.uri: must be s3://bucket/prefix, or file:///path with `finetune run`, {uris}",
-        'job.yaml:8: spec.task.type: must be Instruction, Completion or Classification, not the text "Chat"',
+        'job.yaml:8: spec.task.type: must be Instruction, Completion, Classification or Preference, not the text "Chat"',
         "job.yaml:12: spec.data.sources[0].format: is not a field",
         "job.yaml:13: spec.data.split: must have trainPercent, validationPercent and testPercent that add up to 100",
         "job.yaml:15: spec.training.learningRate: must be at most 1",
