@@ -73,13 +73,14 @@ spec:
     lora: {targetModules: [], rank: 1.5}
 """
     names = "must be lower-case letters, digits and '-', begin with a letter and not end with '-'"
+    tasks = "Instruction, Completion, Classification or Preference"
     uris = "without empty parts, '..', '%', '?', '#' or a slash at the end, nor a '*'"
     assert _problems(text) == [
         f"job.yaml:4: metadata.name: {names}",
         "job.yaml:5: metadata.labels.team: must be text, not the number 1: put it in quotes",
         "job.yaml:6: spec.output: is required",
         f"job.yaml:7: spec.model.uri: must be s3://bucket/prefix, or file:///path with `finetune run`, {uris}",
-        'job.yaml:8: spec.task.type: must be Instruction, Completion, Classification or Preference, not the text "Chat"',
+        f'job.yaml:8: spec.task.type: must be {tasks}, not the text "Chat"',
         "job.yaml:12: spec.data.sources[0].format: is not a field",
         "job.yaml:13: spec.data.split: must have trainPercent, validationPercent and testPercent that add up to 100",
         "job.yaml:15: spec.training.learningRate: must be at most 1",
