@@ -104,7 +104,7 @@ def state_of(engine: Any, gang: Any) -> dict[str, str]:
             for kind in KINDS:
                 whole = torch.zeros(size)
                 for piece in partition.pieces:
-                    if piece.parameter == name:
+                    if piece.parameter == name and kind in tensors:
                         whole[piece.start : piece.start + piece.length] = tensors[kind][
                             piece.offset : piece.offset + piece.length
                         ]
@@ -337,6 +337,7 @@ def test_damaged_checkpoints_are_passed_over_once_and_then_end_the_job(preloaded
 
 def go_astray_and_back(folder: str, cases: list[str]) -> dict[str, Any]:
     """A start that is saved, three steps of which the second is the best; to the best, and back to before step 2."""
+    from finetune_trainer.checkpoint.shards import MASTER, HostCopy, partition_of
     from finetune_trainer.gang import form_gang
 
     with form_gang(os.environ, gpu=False) as gang:
@@ -345,6 +346,7 @@ def go_astray_and_back(folder: str, cases: list[str]) -> dict[str, Any]:
             engine = make(case, gang)
             checkpoints = checkpointer(engine, gang, FileStorage(), f"file://{folder}/{case}", f"{folder}/scratch")
             checkpoints.save(0, {"at": 0})
+            assert list(HostCopy().take(partition_of(engine))) == [MASTER]
             states = [state_of(engine, gang)]
             for number in (1, 2, 3):
                 step(engine, number)

@@ -100,7 +100,8 @@ def train(
             history = _take_steps(engine, documents, course, at, done=done, history=history)
             break
         except Diverged as diverged:
-            if history.skipped:
+            # Where most of the run would be left out there is nothing to be said for what remains.
+            if history.skipped or 2 * len(diverged.suspects) > course.resolved.total_steps:
                 raise
             with at.waiting():
                 done, state = at.checkpoints.roll_back(diverged.suspects, diverged.what)

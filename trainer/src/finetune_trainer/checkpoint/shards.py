@@ -27,7 +27,6 @@ MASTER: Final = "master"
 MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 """AdamW's. Another optimizer first declares its own kinds here."""
 KINDS: Final = (MASTER, *MOMENTS)
-_NO_MOMENT: Final = torch.zeros(1)
 """AdamW's, before its first step."""
 
 
@@ -129,20 +128,25 @@ class HostCopy:
         self._tensors: dict[str, torch.Tensor] = {}
 
     def take(self, partition: Partition) -> Mapping[str, torch.Tensor]:
-        """Copy masters and moments, whole partitions at a time: all that training waits for. fp32, [elements]."""
-        if not self._tensors:
-            pinned = partition.groups[0].is_cuda
-            for kind in KINDS:
+        """Copy masters and moments, whole partitions at a time: all that training waits for. fp32, [elements].
+
+        Before the first step there are no moments, and none are copied: two thirds of a checkpoint.
+        """
+        pinned = partition.groups[0].is_cuda
+        kinds = KINDS if all(partition.moments) else (MASTER,)
+        for kind in kinds:
+            if kind not in self._tensors:
                 self._tensors[kind] = torch.zeros(partition.num_elements, dtype=torch.float32, pin_memory=pinned)
+        taken = {kind: self._tensors[kind] for kind in kinds}
         start = 0
         for group, moments in zip(partition.groups, partition.moments, strict=True):
-            for kind, target in self._tensors.items():
-                source = group.detach() if kind == MASTER else moments.get(kind, _NO_MOMENT)
+            for kind, target in taken.items():
+                source = group.detach() if kind == MASTER else moments[kind]
                 target[start : start + group.numel()].copy_(source, non_blocking=True)
             start += group.numel()
         if partition.groups[0].is_cuda:
             torch.cuda.synchronize(partition.groups[0].device)
-        return self._tensors
+        return taken
 
 
 def optimizer_step_of(partition: Partition) -> int:
@@ -156,12 +160,12 @@ def write_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_shards(num_elements: int, plan: Sequence[Copy], paths: Mapping[int, Path]) -> Mapping[str, torch.Tensor]:
-    """A partition's worth of each kind of state, filled from the files by `plan`; padding is zero."""
+    """A partition's worth of each kind of state, filled from the files by `plan`; what they lack is zero."""
     filled = {kind: torch.zeros(num_elements, dtype=torch.float32) for kind in KINDS}
     for shard, path in paths.items():
         with safe_open(path, framework="pt") as file:
-            for kind, target in filled.items():
-                source = file.get_tensor(kind)
+            for kind in file.keys():  # noqa: SIM118 no mapping
+                source, target = file.get_tensor(kind), filled[kind]
                 for copy in plan:
                     if copy.shard == shard:
                         target[copy.target : copy.target + copy.length] = source[

@@ -9,6 +9,7 @@ from html import escape
 
 from finetune_api.result import DataSummary, Prepared
 from finetune_api.snapshot import Snapshot
+from finetune_api.spec import TaskType
 from finetune_trainer.history import History, Sample
 from finetune_trainer.pages.chart import Band, Curve, chart, smoothed
 from finetune_trainer.pages.document import amount, document, name_table
@@ -23,9 +24,10 @@ def report_page(
     snapshot: Snapshot, prepared: Prepared, history: History, telemetry: Telemetry, files: Sequence[ListedFile]
 ) -> str:
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
+    per_token = snapshot.spec.task.type in (TaskType.INSTRUCTION, TaskType.COMPLETION)
     parts = (
-        _figures(prepared, history),
-        score_section(history),
+        _figures(prepared, history, per_token=per_token),
+        score_section(history, per_token=per_token),
         label_section(history.base_labels, history.labels),
         _curves(history),
         timeline_section(telemetry),
@@ -42,7 +44,7 @@ def report_page(
     return document(title=f"{title}: fine-tuning report", header=header, body="".join(parts))
 
 
-def _figures(prepared: Prepared, history: History) -> str:
+def _figures(prepared: Prepared, history: History, *, per_token: bool) -> str:
     metrics, summary = history.metrics, prepared.data
     before, after = metrics.base_test_loss, metrics.test_loss
     figures = []
@@ -53,8 +55,11 @@ def _figures(prepared: Prepared, history: History) -> str:
     elif before is not None and after is not None:
         change = f"{(after - before) / before:+.0%}".replace("-", "−") if before else "unchanged"
         style = ' class="better"' if after < before else ""
-        figures.append((f"{before:.3f} → <em{style}>{after:.3f}</em>", f"test loss, nats per token ({change})"))
-        figures.append((f"{_perplexity(before)} → {_perplexity(after)}", "perplexity on the test split"))
+        figures.append(
+            (f"{before:.3f} → <em{style}>{after:.3f}</em>", f"test loss, nats{' per token' * per_token} ({change})")
+        )
+        if per_token:
+            figures.append((f"{_perplexity(before)} → {_perplexity(after)}", "perplexity on the test split"))
     elif metrics.validation_loss is not None:
         figures.append((f"{metrics.validation_loss:.3f}", "validation loss, nats"))
     figures.append((f"{history.last.step:,}", f"optimizer steps of {prepared.resolved.global_batch_size:,} rows"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from math import exp
 from typing import TypeVar
@@ -13,12 +14,12 @@ from finetune_trainer.likeness import Likeness
 Found = TypeVar("Found")
 
 
-def score_section(history: History) -> str:
+def score_section(history: History, *, per_token: bool) -> str:
     """Empty where nothing was measured, and where each label has its own figures."""
     if history.test is None or history.labels is not None:
         return ""
     lines = [
-        *_lines(history.base_test, history.test, _of_score),
+        *_lines(history.base_test, history.test, partial(_of_score, per_token=per_token)),
         *_lines(history.base_answers, history.answers, _of_answers),
     ]
     head = '<tr><th></th><th class="number">Base model</th><th class="number">Fine-tuned</th></tr>'
@@ -39,10 +40,11 @@ def _lines(
         yield name, least.get(name, ""), figure
 
 
-def _of_score(score: Score) -> dict[str, str]:
+def _of_score(score: Score, *, per_token: bool) -> dict[str, str]:
+    perplexity = f"{exp(score.loss):,.2f}" if score.loss < 20 else "> 10⁸"
     return {
         "Loss, nats": f"{score.loss:.3f}",
-        "Perplexity": f"{exp(score.loss):,.2f}" if score.loss < 20 else "> 10⁸",
+        **({"Perplexity": perplexity} if per_token else {}),
         "Told right": f"{score.accuracy:.1%}",
         **{name: f"{figure:.3f}" for name, figure in score.figures.items()},
     }
