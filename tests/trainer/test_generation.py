@@ -5,29 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from language_models import load_language_model
 from tiny_models import tiny_model
-
-
-def load(folder: str) -> Any:
-    import torch
-
-    from finetune_api.spec import LoRA, Precision
-    from finetune_trainer.adapters import Adapter
-    from finetune_trainer.model import load_model
-    from finetune_trainer.objectives.language import HEAD
-
-    model = load_model(
-        Path(folder),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj")),
-        seed=3,
-        precision=Precision.FLOAT32,
-        device=torch.device("cpu"),
-        head=HEAD,
-    )
-    for parameter in model.parameters():  # weights that do more than a fresh model's
-        if parameter.dim() > 1:
-            parameter.data *= 8
-    return model
 
 
 def answered(folder: str, prompts: list[list[int]], max_new_tokens: int) -> dict[str, Any]:
@@ -37,7 +16,7 @@ def answered(folder: str, prompts: list[list[int]], max_new_tokens: int) -> dict
     from finetune_trainer.gang import form_gang
     from finetune_trainer.generation import answers
 
-    model = load(folder)
+    model = load_language_model(folder)
     with form_gang(os.environ, gpu=False) as gang:
         found = answers(
             model,

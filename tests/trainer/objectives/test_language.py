@@ -9,31 +9,10 @@ from encoded import Encoded
 from finetune_trainer.prepare import prepare
 from finetune_trainer.storage import open_storage
 from jobs import make_job
+from language_models import load_language_model
 from tiny_models import tiny_model
 
 LENGTHS = [9, 30, 14, 60, 22, 5, 41]
-
-
-def load(folder: str) -> Any:
-    import torch
-
-    from finetune_api.spec import LoRA, Precision
-    from finetune_trainer.adapters import Adapter
-    from finetune_trainer.model import load_model
-    from finetune_trainer.objectives.language import HEAD
-
-    model = load_model(
-        Path(folder),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8, dropout=0.5), target_modules=("q_proj", "down_proj")),
-        seed=3,
-        precision=Precision.FLOAT32,
-        device=torch.device("cpu"),
-        head=HEAD,
-    )
-    for parameter in model.parameters():  # weights that do more than a fresh model's
-        if parameter.dim() > 1:
-            parameter.data *= 8
-    return model
 
 
 def scored(folder: str, micro_batch_size: int) -> dict[str, Any]:
@@ -43,7 +22,7 @@ def scored(folder: str, micro_batch_size: int) -> dict[str, Any]:
     from finetune_trainer.gang import form_gang
     from finetune_trainer.objectives.language import LanguageExamination
 
-    data, model = Encoded.random(LENGTHS, vocab_size=8), load(folder)
+    data, model = Encoded.random(LENGTHS, vocab_size=8), load_language_model(folder)
     model.mistral.lm_head.weight.data[8:] = 0  # of eight tokens some are guessed
     spec = make_job(training={"sequenceLength": 64}).spec
     beats: list[None] = []

@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from finetune_api.contract import ExitCode, Stage
+from finetune_api.contract import ExitCode
 from finetune_api.fit import fit, room, shortage
 from finetune_api.flops import GPUS, Flops, Gpu, flops, recomputed
 from finetune_api.job import FineTuneJob
@@ -19,12 +19,11 @@ from finetune_api.memory import Choice, Estimate, Training, least
 from finetune_api.memory import estimate as memory_of
 from finetune_api.result import Result
 from finetune_api.shape import ModelShape
-from finetune_api.snapshot import Snapshot
 from finetune_api.spec import Precision, Spec
 from finetune_api.strings import in_gib
 from finetune_operator.cli.lines import print_lines
 from finetune_operator.cli.local_job import pod_environ
-from finetune_operator.cli.one_job import Refused, need_trainer, read_one
+from finetune_operator.cli.one_job import Refused, need_trainer, preparation, read_one
 from finetune_operator.cli.outcome import what_failed
 from finetune_operator.cli.stage_process import StageProcess
 
@@ -67,14 +66,7 @@ def estimate(path: Path, *, environ: Mapping[str, str], python: str) -> int:
 
 def _ask(job: FineTuneJob, environ: Mapping[str, str], python: str) -> tuple[int, Result | None]:
     """The trainer, which reads wherever a model lies."""
-    snapshot = Snapshot(
-        name=job.metadata.name,
-        namespace=job.metadata.namespace,
-        uid=job.metadata.uid,
-        stage=Stage.PREPARE,
-        attempt=1,
-        spec=job.spec,
-    )
+    snapshot = preparation(job)
     with tempfile.TemporaryDirectory(prefix="finetune-estimate-") as folder:
         scratch = Path(folder)
         log = scratch / "trainer.log"

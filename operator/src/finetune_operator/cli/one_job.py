@@ -9,6 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
+from finetune_api.contract import Stage
+from finetune_api.job import FineTuneJob
+from finetune_api.snapshot import Snapshot
 from finetune_operator.cli.local_job import with_home
 from finetune_operator.cli.manifest import read_manifests
 from finetune_operator.cli.state import InUse
@@ -42,6 +45,18 @@ def read_one(path: Path, environ: Mapping[str, str], *, verb: str) -> dict[str, 
         raise Refused(f"{path}: holds {len(read.manifests)} FineTuneJobs ({names}); finetune {verb} takes one")
     manifest: dict[str, Any] = with_home(read.manifests[0].body, Path(environ.get("HOME", "~")).expanduser())
     return {**manifest, "metadata": {"namespace": "default", **manifest["metadata"]}}
+
+
+def preparation(job: FineTuneJob) -> Snapshot:
+    """What the trainer is told of a job whose data or model alone are looked at."""
+    return Snapshot(
+        name=job.metadata.name,
+        namespace=job.metadata.namespace,
+        uid=job.metadata.uid,
+        stage=Stage.PREPARE,
+        attempt=1,
+        spec=job.spec,
+    )
 
 
 def need_trainer(python: str) -> None:

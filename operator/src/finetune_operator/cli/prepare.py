@@ -11,15 +11,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from finetune_api.contract import Stage
 from finetune_api.job import FineTuneJob
 from finetune_api.model import Model
 from finetune_api.result import DataSummary, Result
-from finetune_api.snapshot import Snapshot
 from finetune_operator.apply.local.shim import CANNOT_START
 from finetune_operator.cli.lines import print_lines
 from finetune_operator.cli.local_job import notes, pod_environ
-from finetune_operator.cli.one_job import Refused, exit_status, need_trainer, read_one
+from finetune_operator.cli.one_job import Refused, exit_status, need_trainer, preparation, read_one
 from finetune_operator.cli.outcome import local, what_failed
 from finetune_operator.cli.prepared_folder import PreparedFolder, hold_folder
 from finetune_operator.cli.progress_line import progress_line
@@ -74,14 +72,7 @@ def _prepare(job: FineTuneJob, folder: PreparedFolder, environ: Mapping[str, str
     console = Console(highlight=False)
     for note in notes(job):
         console.print(Text(note, style="dim"))
-    snapshot = Snapshot(
-        name=job.metadata.name,
-        namespace=job.metadata.namespace,
-        uid=job.metadata.uid,
-        stage=Stage.PREPARE,
-        attempt=1,
-        spec=job.spec,
-    )
+    snapshot = preparation(job)
     before = folder.data()
     with StageProcess(
         _COMMAND, snapshot, scratch=folder.scratch, log=folder.log, environ=environ, python=python
