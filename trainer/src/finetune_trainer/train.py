@@ -112,12 +112,7 @@ def run_rank(
                     leaving.callback(tracking.close, within=2.0)
                     reporter.tell(tracking)
             if gang.local_rank == 0:
-                materials.fetch(spec.model.uri, prepared, storage=storage, scratch=pod.scratch, report=reporter.fetched)
-                lora = spec.method.adapter
-                if lora is not None and lora.initial_adapter_uri is not None and prepared.adapter_digest is not None:
-                    materials.fetch_adapter(
-                        lora.initial_adapter_uri, prepared.adapter_digest, storage=storage, scratch=pod.scratch
-                    )
+                _bring_materials(spec, prepared, storage, pod.scratch, reporter)
             gang.barrier()
         here = materials.places(pod.scratch)
         shape = shape_of(read_config(json.loads((here.model / "config.json").read_bytes())))
@@ -157,13 +152,7 @@ def run_rank(
             checkpointer.save(0, state_of(history, reporter.telemetry))
 
         reporter.training_begins(step=done, total_steps=total_steps)
-        course = Course(
-            training=spec.training,
-            resolved=prepared.resolved,
-            division=division,
-            validate_every=prepared.resolved.validate_every or spec.evaluation.every_steps,
-            checkpoint_seconds=spec.checkpoint.interval_seconds,
-        )
+        course = _course(spec, prepared, division)
         max_rows = prepared.resolved.validation_rows or spec.evaluation.max_rows
         validate = partial(examination.score, data.validation, max_rows=max_rows)
         at_peak = AtPeak(Training.of(spec, shape, prepared.resolved.precision), data.train, gpu_name())
@@ -182,17 +171,18 @@ def run_rank(
 
         reporter.say(Activity.PUBLISHING)
         with reporter.alive():
+            trained = Trained(
+                model=engine.module,
+                adapter=_adapter(spec, prepared, here),
+                head=objective.head,
+                dtype=DTYPES[prepared.resolved.precision],
+                base_folder=here.model,
+                base_model_uri=spec.model.uri,
+            )
             publish(
                 storage,
                 run,
-                Trained(
-                    model=engine.module,
-                    adapter=_adapter(spec, prepared, here),
-                    head=objective.head,
-                    dtype=DTYPES[prepared.resolved.precision],
-                    base_folder=here.model,
-                    base_model_uri=spec.model.uri,
-                ),
+                trained,
                 snapshot=snapshot,
                 prepared=prepared,
                 history=history,
@@ -202,11 +192,33 @@ def run_rank(
             if tracking is not None:
                 tracking.finish(history.published_step, history.metrics)
             gang.barrier()
-            published = read_published(storage, spec.output.uri, prepared.run, merged=spec.publishes_merged)
-            # Until all have seen it, none may leave: a rank that was gone would make the gang's end a failure.
-            if not all(gang.gather(published is not None)) or published is None:
-                raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
-        return published
+            return _seen_by_all(storage, spec, prepared, gang)
+
+
+def _bring_materials(spec: Spec, prepared: Prepared, storage: Storage, scratch: Path, reporter: Reporter) -> None:
+    """All that is read from this node's disk."""
+    materials.fetch(spec.model.uri, prepared, storage=storage, scratch=scratch, report=reporter.fetched)
+    lora = spec.method.adapter
+    if lora is not None and lora.initial_adapter_uri is not None and prepared.adapter_digest is not None:
+        materials.fetch_adapter(lora.initial_adapter_uri, prepared.adapter_digest, storage=storage, scratch=scratch)
+
+
+def _course(spec: Spec, prepared: Prepared, division: Division) -> Course:
+    return Course(
+        training=spec.training,
+        resolved=prepared.resolved,
+        division=division,
+        validate_every=prepared.resolved.validate_every or spec.evaluation.every_steps,
+        checkpoint_seconds=spec.checkpoint.interval_seconds,
+    )
+
+
+def _seen_by_all(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published:
+    """What is published, once every rank has read it back: one that left before would make the gang's end a failure."""
+    published = read_published(storage, spec.output.uri, prepared.run, merged=spec.publishes_merged)
+    if not all(gang.gather(published is not None)) or published is None:
+        raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
+    return published
 
 
 def _read_published(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published | None:
