@@ -12,7 +12,8 @@ def learning_rate(
 ) -> float:
     """Of optimizer step `step`, from 1: linear warm-up to `peak`, then the schedule, which ends just above 0."""
     if step <= warmup_steps:
-        return peak * step / warmup_steps
+        # In this order the last step of it has the peak itself, not a rounding of it.
+        return peak * (step / warmup_steps)
     # One more in the divisor: the last step would otherwise have rate 0 and teach nothing.
     done = (step - warmup_steps) / (total_steps - warmup_steps + 1)
     match schedule:
