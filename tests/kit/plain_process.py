@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from finetune_trainer.prepared import open_data
-
-_SCRIPT = Path(__file__).with_name("plain_losses.py")
 
 Request = Mapping[str, Any]
 
@@ -30,18 +29,24 @@ def request(base: Path, model: Path, data: Path) -> Request:
     return {"base": str(base), "model": str(model), "documents": documents}
 
 
-def losses(requests: Sequence[Request]) -> list[float]:
-    """Of each the mean loss in nats, as `Metrics.test_loss` is; importing PyTorch once for all of them."""
+def told_by(script: str, *arguments: str, given: Any) -> Any:
+    """The JSON that a script of this folder prints when it reads `given` as JSON. Fails with its standard error."""
     done = subprocess.run(
-        [sys.executable, _SCRIPT],
-        input=json.dumps(requests),
+        [sys.executable, Path(__file__).with_name(script), *arguments],
+        input=json.dumps(given),
         capture_output=True,
         text=True,
         timeout=170,
         check=False,
+        env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def losses(requests: Sequence[Request]) -> list[float]:
+    """Of each the mean loss in nats, as `Metrics.test_loss` is; importing PyTorch once for all of them."""
+    told = told_by("plain_losses.py", given=requests)
     assert told["ours"] == []
     found: list[float] = told["losses"]
     return found

@@ -1,16 +1,13 @@
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from plain_process import told_by
 from tiny_models import tiny_model
 
-PLAIN_CLASSIFIER = str(Path(__file__).parents[2] / "kit" / "plain_classifier.py")
 LENGTHS = [9, 30, 14, 60, 22, 5, 41, 1, 17]
 
 
@@ -116,16 +113,7 @@ def test_published_logits_are_ours_packed_or_alone_and_padded_on_either_side(pre
     (ours,) = preloaded.run(told, folder=str(folder), published=str(tmp_path / "adapter"))
     np.testing.assert_allclose(ours["packed"], ours["alone"], atol=1e-5)
     assert np.ptp(np.array(ours["alone"]), axis=0).min() > 1e-2  # documents differ
-    process = subprocess.run(
-        [sys.executable, PLAIN_CLASSIFIER, str(folder), str(tmp_path / "adapter")],
-        input=json.dumps(ours["documents"]),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
-    )
-    assert process.returncode == 0, process.stderr
-    plain = json.loads(process.stdout)
+    plain = told_by("plain_classifier.py", str(folder), str(tmp_path / "adapter"), given=ours["documents"])
     assert plain["ours"] == []
     assert (plain["labels"], plain["padId"]) == ({"0": "bug", "1": "praise", "2": "question"}, 2)
     for name in ("alone", "right", "left"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +13,10 @@ import numpy as np
 import pytest
 
 from encoded import Encoded
+from plain_process import told_by
 from preloaded import Preloaded
 from tiny_models import tiny_model
 
-PLAIN_MODELS = str(Path(__file__).parents[2] / "kit" / "plain_models.py")
 IDS = list(range(4, 36))
 
 
@@ -128,16 +126,7 @@ def test_plain_transformers_and_peft_compute_what_the_gang_computed(preloaded: P
         if method == "LoRA":
             merged = written.removesuffix("model") + "merged"
             asked.append(asked[-1] | {"folder": merged, "config": merged, "adapter": None})
-    process = subprocess.run(
-        [sys.executable, PLAIN_MODELS],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
-    )
-    assert process.returncode == 0, process.stderr
-    plain = json.loads(process.stdout)
+    plain = told_by("plain_models.py", given=asked)
     assert plain["ours"] == []
     for each, logits in zip(asked, plain["logits"], strict=True):
         np.testing.assert_allclose(logits, ours[each["case"]], atol=1e-5, err_msg=str(each["folder"]))
