@@ -10,6 +10,7 @@ from finetune_trainer.checkpoint.layout import Skipped
 from finetune_trainer.divergence import REMEMBERED
 from finetune_trainer.likeness import Likeness
 from finetune_trainer.measures import Measures
+from finetune_trainer.thinning import added
 
 MAX_SAMPLES = 16
 """Test rows whose texts are kept, however many are measured."""
@@ -88,12 +89,7 @@ class History(Model):
 
     def with_point(self, point: Point) -> Self:
         recent = (*self.recent, point.loss)[-REMEMBERED:]
-        if point.step % self.every:
-            return self.model_copy(update={"latest": point, "recent": recent})
-        points, every = (*self.points, point), self.every
-        if len(points) > MAX_POINTS:
-            every *= 2
-            points = tuple(kept for kept in points if kept.step % every == 0)
+        points, every = added(self.points, point, every=self.every, most=MAX_POINTS)
         return self.model_copy(update={"points": points, "every": every, "latest": point, "recent": recent})
 
     def with_validation(self, step: int, score: Score) -> Self:

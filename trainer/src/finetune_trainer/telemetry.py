@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Self
 
 from finetune_api.model import Model
+from finetune_trainer.thinning import added
 
 MAX_READINGS = 500
 """Beyond it every other reading is let go: it is part of every checkpoint's manifest."""
@@ -43,11 +44,7 @@ class Telemetry(Model):
         return self.model_copy(update={"starts": (*self.starts, start)})
 
     def with_reading(self, reading: Reading) -> Self:
-        if reading.step % self.every:
-            return self
         # After a roll-back steps are taken again.
-        readings, every = (*(kept for kept in self.readings if kept.step < reading.step), reading), self.every
-        if len(readings) > MAX_READINGS:
-            every *= 2
-            readings = tuple(kept for kept in readings if kept.step % every == 0)
+        earlier = tuple(kept for kept in self.readings if kept.step < reading.step)
+        readings, every = added(earlier, reading, every=self.every, most=MAX_READINGS)
         return self.model_copy(update={"readings": readings, "every": every})
