@@ -27,7 +27,7 @@ def test_every_document_is_in_exactly_one_row_and_no_row_overflows(lengths, seed
     rows = pack_epoch(lengths, sequence_length=64, seed=seed, epoch=epoch)
     assert sorted(chain.from_iterable(rows)) == list(range(len(lengths)))
     assert all(row and lengths[list(row)].sum() <= 64 for row in rows)
-    assert len(rows) == num_rows(lengths, sequence_length=64, seed=seed, epoch=epoch)
+    assert len(rows) == list(num_rows(lengths, sequence_length=64, seed=seed, epochs=epoch + 1))[epoch]
 
 
 @settings(deadline=None)
@@ -112,7 +112,8 @@ def test_a_document_that_fits_no_row_is_refused_by_number():
 @given(LENGTHS, SEEDS, st.integers(1, 12), st.integers(1, 3))
 def test_batches_hold_each_epochs_rows_in_order_and_evenly(lengths, seed, size, epochs):
     plan = list(batches(lengths, sequence_length=64, global_batch_size=size, seed=seed, epochs=epochs))
-    assert len(plan) == num_steps(lengths, sequence_length=64, global_batch_size=size, seed=seed, epochs=epochs)
+    counts = num_rows(lengths, sequence_length=64, seed=seed, epochs=epochs)
+    assert len(plan) == num_steps(counts, global_batch_size=size)
     for epoch in range(epochs):
         sizes = [len(batch.rows) for batch in plan if batch.epoch == epoch]
         rows = tuple(chain.from_iterable(batch.rows for batch in plan if batch.epoch == epoch))
@@ -121,11 +122,11 @@ def test_batches_hold_each_epochs_rows_in_order_and_evenly(lengths, seed, size, 
         assert not sizes or max(sizes) - min(sizes) <= 1
 
 
-def test_steps_end_at_max_steps():
-    lengths = np.full(10, 64, dtype=np.int32)
-    arguments = {"sequence_length": 64, "global_batch_size": 4, "seed": 0, "epochs": 1000}
-    assert num_steps(lengths, **arguments) == 3000
-    assert num_steps(lengths, **arguments, max_steps=7) == 7
+def test_steps_end_at_max_steps_and_no_later_epoch_is_packed():
+    assert num_steps([10] * 1000, global_batch_size=4) == 3000
+    counts = iter([10] * 1000)
+    assert num_steps(counts, global_batch_size=4, max_steps=7) == 7
+    assert len(list(counts)) == 997
 
 
 def test_the_share_of_the_epoch_grows_to_one():

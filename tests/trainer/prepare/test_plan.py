@@ -14,7 +14,7 @@ from finetune_api.result import Resolved
 from finetune_api.spec import Precision, SourceSplit, Spec, TextDocument
 from finetune_trainer import prepared
 from finetune_trainer.failures import StageFailed
-from finetune_trainer.packing import num_steps
+from finetune_trainer.packing import num_rows, num_steps
 from finetune_trainer.prepare import plan
 from finetune_trainer.prepare.model.architecture import LINEAR_LAYERS, read_config
 from finetune_trainer.prepare.read import Format, RawObject
@@ -54,7 +54,8 @@ def test_steps_are_those_of_the_packing() -> None:
     lengths = np.random.default_rng(0).integers(10, FULL, 500).astype(np.int32)
     spec = spec_with(training={"sequenceLength": FULL, "epochs": 3, "globalBatchSize": 8, "seed": 7})
     chosen = plan.resolve(spec, lengths, cpuinfo="")
-    assert chosen.total_steps == num_steps(lengths, sequence_length=FULL, global_batch_size=8, seed=7, epochs=3)
+    counts = num_rows(lengths, sequence_length=FULL, seed=7, epochs=3)
+    assert chosen.total_steps == num_steps(counts, global_batch_size=8)
     assert chosen.steps_per_epoch * 3 == pytest.approx(chosen.total_steps, abs=3)
 
 

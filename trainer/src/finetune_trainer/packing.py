@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -90,9 +90,10 @@ def _place(
     return order, *fit(lengths[order], sequence_length)
 
 
-def num_rows(lengths: NDArray[np.int32], *, sequence_length: int, seed: int, epoch: int) -> int:
-    """As many as `pack_epoch` makes."""
-    return _place(lengths, sequence_length, _numbers(seed, epoch))[2]
+def num_rows(lengths: NDArray[np.int32], *, sequence_length: int, seed: int, epochs: int) -> Iterator[int]:
+    """Of each epoch: as many as `pack_epoch` makes."""
+    for epoch in range(epochs):
+        yield _place(lengths, sequence_length, _numbers(seed, epoch))[2]
 
 
 def batches(
@@ -111,19 +112,11 @@ def batches(
             yield Batch(epoch, (step + 1) / steps, share)
 
 
-def num_steps(
-    lengths: NDArray[np.int32],
-    *,
-    sequence_length: int,
-    global_batch_size: int,
-    seed: int,
-    epochs: int,
-    max_steps: int | None = None,
-) -> int:
-    """Optimizer steps of all epochs, `max_steps` at most."""
+def num_steps(rows: Iterable[int], *, global_batch_size: int, max_steps: int | None = None) -> int:
+    """Optimizer steps of epochs with so many rows, `max_steps` at most: no later epoch is asked for."""
     total = 0
-    for epoch in range(epochs):
-        total += -(-num_rows(lengths, sequence_length=sequence_length, seed=seed, epoch=epoch) // global_batch_size)
+    for count in rows:
+        total += -(-count // global_batch_size)
         if max_steps is not None and total >= max_steps:
             return max_steps
     return total

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,8 @@ from finetune_trainer.verified import files_under
 
 _AHEAD = 8
 """Encoded batches that wait for an earlier one, some megabytes each."""
+_OPEN_LINES = 64
+"""Spills whose lines stay mapped; an operating system bounds the maps of a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +176,13 @@ def _scan(
 
 def _places(recipe: Recipe, spills: Sequence[Spill]) -> Callable[[int], str]:
     """Names a good row by its number."""
-    starts = np.cumsum([0, *(spill.rows for spill in spills)])
+    starts = list(accumulate((spill.rows for spill in spills), initial=0))
+    sources = recipe.sources
+    lines = lru_cache(_OPEN_LINES)(lambda number: spills[number].every_line())
 
     def place_of(row: int) -> str:
-        number = int(np.searchsorted(starts, row, side="right")) - 1
-        return place(recipe.sources[number], spills[number].line(row - int(starts[number])))
+        number = bisect_right(starts, row) - 1
+        return place(sources[number], int(lines(number)[row - starts[number]]))
 
     return place_of
 

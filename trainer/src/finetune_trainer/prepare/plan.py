@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -75,16 +76,10 @@ def target_modules(lora: LoRA | None) -> tuple[str, ...]:
 def resolve(spec: Spec, lengths: NDArray[np.int32], *, cpuinfo: str) -> Resolved:
     """Choose for a train split with documents of these lengths. Raises StageFailed."""
     training = spec.training
-    rows = num_rows(lengths, sequence_length=training.sequence_length, seed=training.seed, epoch=0)
+    counts = num_rows(lengths, sequence_length=training.sequence_length, seed=training.seed, epochs=training.epochs)
+    rows = next(counts)
     batch = training.global_batch_size or _batch_for(rows * training.epochs)
-    total = num_steps(
-        lengths,
-        sequence_length=training.sequence_length,
-        global_batch_size=batch,
-        seed=training.seed,
-        epochs=training.epochs,
-        max_steps=training.max_steps,
-    )
+    total = num_steps(chain((rows,), counts), global_batch_size=batch, max_steps=training.max_steps)
     warmup, decay = _warmup_and_decay(training, total)
     watched = training.early_stopping is not None
     return Resolved(

@@ -93,9 +93,9 @@ class Spill:
     def _lines(self) -> Path:
         return self.path.with_suffix(".lines")
 
-    def line(self, row: int) -> int:
-        """Where the row, counted from 0, stands in its object."""
-        return int(self.lines(row, 1)[0])
+    def every_line(self) -> NDArray[np.int64]:
+        """Where each row stands in its object, shape (N,): mapped, so that the lines of a few rows cost no reading."""
+        return np.memmap(self._lines, dtype=np.int64, mode="r")
 
     def lines(self, start: int, rows: int) -> NDArray[np.int64]:
         """The same of some rows, shape (rows,)."""
