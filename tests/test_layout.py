@@ -59,7 +59,7 @@ def modules_loaded_by(statement: str) -> set[str]:
         "finetune_trainer.checkpoint.commit",
         "finetune_trainer.launch",
         "finetune_trainer.prepare",
-        "finetune_trainer.publish.manifest",
+        "finetune_trainer.publication",
         "finetune_trainer.storage",
     ],
 )

@@ -19,7 +19,7 @@ from finetune_api.progress import Activity
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.layout import Entry, Head
 from finetune_trainer.progress import ProgressFile
-from finetune_trainer.publish.manifest import Manifest, OutputManifest
+from finetune_trainer.publication import Manifest, OutputManifest
 from jobs import merge
 from local_cli import LocalRun
 from tiny_models import tiny_model

@@ -10,7 +10,7 @@ from finetune_api.contract import Stage
 from finetune_api.result import Published
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.prepare import prepare
-from finetune_trainer.publish.manifest import read_published
+from finetune_trainer.publication import read_published
 from finetune_trainer.storage import open_storage
 
 
@@ -63,7 +63,7 @@ def whole(preloaded, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, li
 def test_a_gang_trains_evaluates_and_publishes(whole):
     home, answers = whole
     snapshot = prepared(home)
-    published = read_published(open_storage(), snapshot.spec.output.uri, snapshot.prepared.run, merged=False)
+    published = read_published(open_storage(), snapshot.spec, snapshot.prepared.run)
     assert [answer["code"] for answer in answers] == [0, 0]
     assert [answer["result"]["published"] for answer in answers] == [published.to_json()] * 2
     assert published.step == snapshot.prepared.resolved.total_steps

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_trainer.checkpoint.layout import HEAD, Head, run_uri
-from finetune_trainer.publish.manifest import METRICS, SAMPLES, Manifest, OutputManifest
+from finetune_trainer.publication import METRICS, SAMPLES, Manifest, OutputManifest
 from finetune_trainer.storage.s3 import S3Storage
 
 

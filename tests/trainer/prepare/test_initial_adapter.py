@@ -18,7 +18,7 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare.model import resolve
 from finetune_trainer.prepare.model.adapter import expected_adapter
 from finetune_trainer.prepare.model.initial import InitialAdapter, resolve_adapter
-from finetune_trainer.publish.manifest import Manifest
+from finetune_trainer.publication import Manifest
 from finetune_trainer.storage import open_storage
 from memory_storage import MemoryStorage
 from tiny_models import tiny_model

@@ -15,13 +15,13 @@ from finetune_api.contract import ExitCode
 from finetune_api.progress import Activity, Progress
 from finetune_api.result import Metrics, Prepared, Published, SplitCounts
 from finetune_api.snapshot import Snapshot
+from finetune_trainer import publication
 from finetune_trainer.checkpoint.commit import open_run
 from finetune_trainer.checkpoint.layout import run_uri
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare import prepare
 from finetune_trainer.prepare.fingerprint import READ_WHOLE_BYTES
 from finetune_trainer.prepared import SPLITS, Manifest, fetch, open_split, row_place
-from finetune_trainer.publish import manifest as publication
 from finetune_trainer.storage import AccessDenied, PreconditionFailed, Storage, StoredObject, open_storage
 from memory_storage import WatchedStorage
 from s3server import S3Server

@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune_api.result import Published
 from finetune_api.snapshot import Snapshot
-from finetune_trainer.publish.manifest import Manifest, read_published
+from finetune_trainer.publication import Manifest, read_published
 from finetune_trainer.storage.files import FileStorage
 from jobs import make_job
 from preloaded import Preloaded
@@ -132,7 +132,8 @@ def test_plain_peft_loads_the_adapter_and_computes_the_same(preloaded: Preloaded
     assert seen["moved"] > 0.01
     assert len(seen["decoded"]) == len("héllo".encode())
     published = Published.parse(seen["published"])
-    assert read_published(FileStorage(), f"file://{tmp_path}/output", "r1", merged=False) == published
+    spec = make_job(output={"uri": f"file://{tmp_path}/output"}).spec
+    assert read_published(FileStorage(), spec, "r1") == published
     assert not (tmp_path / "scratch").exists()
 
     folder = Path(published.manifest_uri.removeprefix("file://")).parent

@@ -24,7 +24,7 @@ from finetune_trainer.pod import Pod, SnapshotUnknown
 from finetune_trainer.prepare import prepare, prepare_data
 from finetune_trainer.prepare.model import read_shape
 from finetune_trainer.progress import serving
-from finetune_trainer.publish.manifest import read_published
+from finetune_trainer.publication import read_published
 from finetune_trainer.signals import STOPPING
 from finetune_trainer.storage import Storage, open_storage
 
@@ -111,10 +111,10 @@ def _result(pod: Pod, snapshot: Snapshot) -> int:
     def work(storage: Storage) -> Result:
         if snapshot.prepared is None:
             raise StageFailed(ExitCode.BAD_CONFIG, "NotPrepared", "the result of a run needs the Result of prepare")
-        output_uri, run = snapshot.spec.output.uri, snapshot.prepared.run
-        published = read_published(storage, output_uri, run, merged=snapshot.spec.publishes_merged)
+        spec, run = snapshot.spec, snapshot.prepared.run
+        published = read_published(storage, spec, run)
         if published is None:
-            head = read_head(storage, run_uri(output_uri, run))
+            head = read_head(storage, run_uri(spec.output.uri, run))
             step = head.checkpoints[-1].step if head and head.checkpoints else 0
             raise StageFailed(ExitCode.RETRY, "NotPublished", f"run {run} is not published yet; step {step} is saved")
         return Result(stage=Stage.TRAIN, attempt=snapshot.attempt, published=published)

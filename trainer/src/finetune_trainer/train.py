@@ -43,7 +43,7 @@ from finetune_trainer.pod import Pod
 from finetune_trainer.prepare.model.architecture import read_config, shape_of
 from finetune_trainer.prepared import open_data
 from finetune_trainer.progress import ProgressFile
-from finetune_trainer.publish.manifest import read_published
+from finetune_trainer.publication import read_published
 from finetune_trainer.publish.model import publish
 from finetune_trainer.publish.weights import Trained
 from finetune_trainer.quantized import check_quantization
@@ -215,16 +215,14 @@ def _course(spec: Spec, prepared: Prepared, division: Division) -> Course:
 
 def _seen_by_all(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published:
     """What is published, once every rank has read it back: one that left before would make the gang's end a failure."""
-    published = read_published(storage, spec.output.uri, prepared.run, merged=spec.publishes_merged)
+    published = read_published(storage, spec, prepared.run)
     if not all(gang.gather(published is not None)) or published is None:
         raise StageFailed(ExitCode.RETRY, "NotPublished", f"{spec.output.uri} does not show what was published")
     return published
 
 
 def _read_published(storage: Storage, spec: Spec, prepared: Prepared, gang: Gang) -> Published | None:
-    own = (
-        read_published(storage, spec.output.uri, prepared.run, merged=spec.publishes_merged) if gang.rank == 0 else None
-    )
+    own = read_published(storage, spec, prepared.run) if gang.rank == 0 else None
     told = gang.broadcast(own.to_json() if own else None)
     return Published.parse(told) if told else None
 

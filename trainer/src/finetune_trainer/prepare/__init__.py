@@ -36,7 +36,7 @@ from finetune_trainer.prepare.validate import (
 )
 from finetune_trainer.prepare.workers import get_ready
 from finetune_trainer.prepared import Manifest
-from finetune_trainer.publish.manifest import read_published
+from finetune_trainer.publication import read_published
 from finetune_trainer.storage import Storage
 from finetune_trainer.tasks import task_for
 
@@ -79,7 +79,7 @@ def prepare(
         spec, resolved, model_digest=model.digest, data_digest=manifest.digest, adapter_digest=adapter_digest
     )
     with blame("spec.output.uri"):
-        published = read_published(storage, spec.output.uri, run, merged=spec.publishes_merged)
+        published = read_published(storage, spec, run)
         if published is None:
             try_to_write(spec.output.uri)
     if published is None:

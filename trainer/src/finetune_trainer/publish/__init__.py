@@ -1,1 +1,1 @@
-"""The finished model and its report, and when they count."""
+"""The finished model and what is told of it: written as files, and brought to the store."""

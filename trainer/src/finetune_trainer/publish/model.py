@@ -1,4 +1,4 @@
-"""The finished model as files that plain transformers and PEFT load, and their way to storage."""
+"""The finished model and its reports: written as files, uploaded, and made to count."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from finetune_api.result import Prepared, Published
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.commit import Run
 from finetune_trainer.history import History
-from finetune_trainer.publish.manifest import (
-    MERGED,
-    Manifest,
-    commit,
-    publication_folder,
-)
+from finetune_trainer.publication import MERGED, Manifest, commit, publication_folder
 from finetune_trainer.publish.reports import write_reports
 from finetune_trainer.publish.tokenizer import write_tokenizer
 from finetune_trainer.publish.weights import Trained, write_trained

@@ -8,8 +8,8 @@ from pathlib import Path
 from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History
+from finetune_trainer.publication import METRICS, REPORT, SAMPLES
 from finetune_trainer.publish.card import CARD, model_card
-from finetune_trainer.publish.manifest import METRICS, REPORT, SAMPLES
 from finetune_trainer.publish.page import report_page
 from finetune_trainer.publish.tensorboard import write_events
 from finetune_trainer.telemetry import Telemetry

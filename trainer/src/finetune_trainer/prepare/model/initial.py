@@ -19,7 +19,7 @@ from finetune_trainer.prepare.fingerprint import content_print, digest_of
 from finetune_trainer.prepare.model.adapter import CONFIG_FILE, PREFIX, WEIGHTS_FILE, expected_adapter
 from finetune_trainer.prepare.model.architecture import ModelConfig
 from finetune_trainer.prepare.model.header import NotSafetensors, read_header
-from finetune_trainer.publish.manifest import Manifest
+from finetune_trainer.publication import Manifest
 from finetune_trainer.storage import NotFound, Storage, StoredObject
 
 FIELD: Final = "spec.method.lora.initialAdapterUri"

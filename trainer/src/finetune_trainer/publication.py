@@ -1,4 +1,4 @@
-"""When a finished model counts: its manifest, after all its files, and the output's manifest that names the run.
+"""The format of a published model, and when it counts: after all its files, when the output's manifest names its run.
 
 <output.uri>/manifest.json                                      replaced by compare-and-swap
 <output.uri>/runs/<run>/published/epoch-<e>/manifest.json       written once, then named by HEAD.json
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from finetune_api.model import Model
 from finetune_api.result import Metrics, Published
+from finetune_api.spec import Spec
 from finetune_trainer.checkpoint.commit import Fenced, Run, read_head
 from finetune_trainer.checkpoint.layout import MANIFEST, run_uri
 from finetune_trainer.storage import NotFound, PreconditionFailed, Storage
@@ -72,15 +73,15 @@ def commit(storage: Storage, run: Run, output_uri: str, manifest: Manifest) -> P
     return _published(f"{run.uri}/{publication_folder(run.epoch)}", manifest, entry.manifest_sha256)
 
 
-def read_published(storage: Storage, output_uri: str, run: str, *, merged: bool) -> Published | None:
-    """The finished model of this very run, when the output's manifest names it and all its files are there.
+def read_published(storage: Storage, spec: Spec, run: str) -> Published | None:
+    """The finished model of this very run, when the output's manifest names it and all that `spec` asks for is there.
 
-    None otherwise, also when something of it was deleted or damaged since, or it lacks the `merged` model that is asked
-    for by now: then publishing again is right.
+    None otherwise, also when something of it was deleted or damaged since, or the merged model is asked for only by
+    now: then publishing again is right.
     """
-    uri = run_uri(output_uri, run)
+    uri = run_uri(spec.output.uri, run)
     head = read_head(storage, uri)
-    pointer = _read_pointer(storage, f"{output_uri.rstrip('/')}/{MANIFEST}")
+    pointer = _read_pointer(storage, f"{spec.output.uri.rstrip('/')}/{MANIFEST}")
     if head is None or head.published is None or pointer is None:
         return None
     if (pointer[0].run, pointer[0].manifest_sha256) != (run, head.published.manifest_sha256):
@@ -91,7 +92,7 @@ def read_published(storage: Storage, output_uri: str, run: str, *, merged: bool)
         manifest = Manifest.model_validate_json(content)
     except Damaged:
         return None
-    if merged and not any(file.path.startswith(f"{MERGED}/") for file in manifest.files):
+    if spec.publishes_merged and not any(file.path.startswith(f"{MERGED}/") for file in manifest.files):
         return None
     if not all_stored(storage, folder, manifest.files):
         return None

@@ -9,7 +9,7 @@ import pytest
 from finetune_api.result import Metrics, Published
 from finetune_trainer.checkpoint.commit import Fenced, Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
-from finetune_trainer.publish.manifest import (
+from finetune_trainer.publication import (
     Manifest,
     OutputManifest,
     commit,
@@ -18,9 +18,11 @@ from finetune_trainer.publish.manifest import (
 )
 from finetune_trainer.storage import Storage
 from finetune_trainer.verified import ListedFile
+from jobs import make_job
 from memory_storage import Crash, MemoryStorage, WatchedStorage, crash_at
 
 OUTPUT = "s3://bucket/triage"
+SPEC = make_job(output={"uri": OUTPUT}).spec
 FILE = ListedFile(path="model/adapter_model.safetensors", size=7, sha256="a" * 64)
 
 
@@ -54,7 +56,7 @@ def test_what_was_published_is_read_back() -> None:
     published = publish(storage, start(storage))
 
     folder = f"{OUTPUT}/runs/r1/published/epoch-0001"
-    assert read_published(storage, OUTPUT, "r1", merged=False) == published
+    assert read_published(storage, SPEC, "r1") == published
     assert published == Published(
         step=200,
         epoch=1,
@@ -83,10 +85,10 @@ def test_nothing_is_published_before_everything_is() -> None:
             with pytest.raises(Crash):
                 publish(watched, start(watched))
             is_last = (number, hook) == (changes.changes, "after")
-            assert (read_published(inner, OUTPUT, "r1", merged=False) is not None) == is_last
+            assert (read_published(inner, SPEC, "r1") is not None) == is_last
 
             again = publish(inner, start(inner))
-            assert read_published(inner, OUTPUT, "r1", merged=False) == again
+            assert read_published(inner, SPEC, "r1") == again
 
 
 def test_a_fenced_writer_publishes_nothing() -> None:
@@ -97,7 +99,7 @@ def test_a_fenced_writer_publishes_nothing() -> None:
 
     with pytest.raises(Fenced):
         publish(storage, zombie, loss=9.0)
-    assert read_published(storage, OUTPUT, "r1", merged=False) == published
+    assert read_published(storage, SPEC, "r1") == published
 
 
 def test_a_writer_fenced_between_its_two_commits_does_not_replace_the_newer_publication() -> None:
@@ -111,7 +113,7 @@ def test_a_writer_fenced_between_its_two_commits_does_not_replace_the_newer_publ
     watched = WatchedStorage(inner, before=overtake)
     with pytest.raises(Fenced):
         publish(watched, start(watched), loss=9.0)
-    assert read_published(inner, OUTPUT, "r1", merged=False) == published[0]
+    assert read_published(inner, SPEC, "r1") == published[0]
 
 
 def test_the_output_names_the_run_that_was_published_last() -> None:
@@ -119,10 +121,10 @@ def test_the_output_names_the_run_that_was_published_last() -> None:
     publish(storage, start(storage, "r1"), "r1")
     second = publish(storage, start(storage, "r2"), "r2")
 
-    assert read_published(storage, OUTPUT, "r1", merged=False) is None
-    assert read_published(storage, OUTPUT, "r2", merged=False) == second
+    assert read_published(storage, SPEC, "r1") is None
+    assert read_published(storage, SPEC, "r2") == second
     publish(storage, start(storage, "r1"), "r1")
-    assert read_published(storage, OUTPUT, "r1", merged=False) is not None
+    assert read_published(storage, SPEC, "r1") is not None
 
 
 @pytest.mark.parametrize(
@@ -140,15 +142,16 @@ def test_a_publication_of_which_something_is_gone_does_not_count(path: str) -> N
 
     storage.delete(f"{OUTPUT}/{path}")
 
-    assert read_published(storage, OUTPUT, "r1", merged=False) is None
+    assert read_published(storage, SPEC, "r1") is None
 
 
 def test_a_publication_without_the_merged_model_that_is_asked_for_by_now_does_not_count() -> None:
+    merging = make_job(output={"uri": OUTPUT, "merge": True}).spec
     storage = MemoryStorage()
     publish(storage, start(storage))
-    assert read_published(storage, OUTPUT, "r1", merged=True) is None
+    assert read_published(storage, merging, "r1") is None
     published = publish(storage, start(storage), file=but_named("merged/model.safetensors"))
-    assert read_published(storage, OUTPUT, "r1", merged=True) == published
+    assert read_published(storage, merging, "r1") == published
 
 
 def test_a_damaged_manifest_or_a_cut_file_does_not_count() -> None:
@@ -160,7 +163,7 @@ def test_a_damaged_manifest_or_a_cut_file_does_not_count() -> None:
         storage = MemoryStorage()
         publish(storage, start(storage))
         storage.write(f"{OUTPUT}/{path}", content)
-        assert read_published(storage, OUTPUT, "r1", merged=False) is None
+        assert read_published(storage, SPEC, "r1") is None
 
         published = publish(storage, start(storage))
-        assert read_published(storage, OUTPUT, "r1", merged=False) == published
+        assert read_published(storage, SPEC, "r1") == published
