@@ -107,7 +107,7 @@ def main() -> None:
         figures += [measured(pack, lengths[: chosen.most_documents_of_peers]) for pack in PEERS.values()]
         print(f"| {name} | {np.percentile(lengths, 99) / ROW:.2f} | {' | '.join(figures)} |", flush=True)
     lengths = next(iter(distributions(chosen.documents).values()))
-    rows = [num_rows(lengths, sequence_length=ROW, seed=0, epoch=epoch) for epoch in range(3)]
+    rows = num_rows(lengths, sequence_length=ROW, seed=0, epochs=3)
     print(f"\nslowest: {slowest:.1f} s of CPU time for {chosen.documents:,} documents")
     print(f"rows of three epochs of the first: {', '.join(map(str, rows))}")
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
