@@ -86,6 +86,15 @@ def test_a_gang_one_of_whose_ranks_has_too_little_memory_says_what_to_try_next(p
     assert without["result"]["failure"]["field"] == "spec.workers.gpuMemory"
 
 
+def test_a_node_without_the_gpus_that_are_asked_for_is_told_by_the_field_to_change(preloaded, tmp_path, whole):
+    snapshot = prepared(whole[0])
+    workers = snapshot.spec.workers.model_copy(update={"gpus_per_node": 1})
+    spec = snapshot.spec.model_copy(update={"workers": workers})
+    for answer in train(preloaded, tmp_path, snapshot.model_copy(update={"spec": spec})):
+        failure = answer["result"]["failure"]
+        assert (answer["code"], failure["reason"], failure["field"]) == (78, "NoGpu", "spec.workers.gpusPerNode")
+
+
 def test_a_run_that_is_published_is_not_trained_again(preloaded, whole):
     home, answers = whole
     again = train(preloaded, home, next_attempt(prepared(home)))
@@ -129,6 +138,17 @@ def test_a_gang_that_is_stopped_after_its_last_step_leaves_together_and_has_only
 
     resumed = train(preloaded, tmp_path, next_attempt(short))
     assert [(answer["code"], answer["result"]["published"]["step"]) for answer in resumed] == [(0, 2)] * 2
+
+
+def test_a_run_all_of_whose_checkpoints_are_damaged_ends_with_what_to_do(preloaded, tmp_path, short):
+    train(preloaded, tmp_path, short, {"step": 2, "to": "pod", "signal": "SIGTERM"})
+    for shard in (tmp_path / "output").rglob("*.safetensors"):
+        shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+
+    for answer in train(preloaded, tmp_path, next_attempt(short)):
+        failure = answer["result"]["failure"]
+        assert (answer["code"], failure["reason"]) == (67, "CheckpointsCorrupt")
+        assert f"delete file://{tmp_path}/output/runs/" in failure["message"]
 
 
 def test_one_rank_that_is_stopped_after_the_last_step_publishes_with_the_others(preloaded, tmp_path, short):
