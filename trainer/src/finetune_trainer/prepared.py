@@ -247,16 +247,17 @@ def fetch(storage: Storage, data_uri: str, sha256: str, folder: Path) -> Manifes
     return manifest
 
 
-def unused_id(splits: Iterable[Documents], candidates: Iterable[int]) -> int:
-    """The first id that occurs in no document. Raises ValueError when all do."""
-    left = list(dict.fromkeys(candidates))
+def unused_id(splits: Iterable[Documents], preferred: Iterable[int], *, vocab_size: int) -> int:
+    """An id that occurs in no document: one of the `preferred` if there is one. Raises ValueError when all occur."""
+    occurs = np.zeros(vocab_size, dtype=bool)
     for documents in splits:
         for shard in documents.shards:
-            ids = shard.column("ids").flatten().to_numpy()
-            left = [candidate for candidate in left if not (ids == candidate).any()]
-    if not left:
-        raise ValueError("every candidate occurs in a document")
-    return left[0]
+            occurs[shard.column("ids").flatten().to_numpy()] = True
+    first: list[int] = np.flatnonzero(~occurs)[:1].tolist()
+    for number in (*preferred, *first):
+        if not occurs[number]:
+            return number
+    raise ValueError(f"each of {vocab_size} ids occurs in a document")
 
 
 def fetch_lengths(storage: Storage, data_uri: str, manifest: Manifest, split: str, folder: Path) -> NDArray[np.int32]:

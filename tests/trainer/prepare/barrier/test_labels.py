@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from corpora import write_rows
@@ -274,7 +276,10 @@ def test_too_many_labels_are_none(tmp_path: Path) -> None:
 def test_padding_has_an_id_that_no_document_has(tmp_path: Path) -> None:
     done = prepare(tmp_path, [*texts("a", 10), *texts("b", 10, start=20)])
     splits = [open_split(done.folder, name) for name in SPLITS]
-    letter, eos = int(splits[2].ids(0)[-1]), load(tmp_path / "tokenizer").eos_id
-    assert unused_id(splits, (letter, eos)) == eos
-    with pytest.raises(ValueError, match="every candidate occurs"):
-        unused_id(splits, (letter,))
+    tokenizer = load(tmp_path / "tokenizer")
+    ids = [number for split in splits for index in range(len(split)) for number in split.ids(index).tolist()]
+    assert unused_id(splits, (ids[-1], tokenizer.eos_id), vocab_size=tokenizer.vocab_size) == tokenizer.eos_id
+    assert unused_id(splits, ids[-1:], vocab_size=tokenizer.vocab_size) == min({*range(len(ids) + 1)} - {*ids})
+    full: Any = SimpleNamespace(shards=(pa.record_batch({"ids": [[0, 1]]}),))
+    with pytest.raises(ValueError, match="each of 2 ids occurs"):
+        unused_id([full], (1,), vocab_size=2)

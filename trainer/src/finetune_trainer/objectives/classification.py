@@ -135,7 +135,8 @@ class Classification:
     def of(cls, spec: Spec, data: PreparedData, tokenizer: ChatTokenizer) -> Self:
         settings = spec.task.classification or ClassificationTask()
         labels = LabelSet.of(data.manifest, multi_label=settings.multi_label)
-        pad_id = unused_id(data.splits, (tokenizer.pad_id, tokenizer.eos_id, 0))
+        preferred = (tokenizer.pad_id, tokenizer.eos_id)
+        pad_id = unused_id(data.splits, preferred, vocab_size=tokenizer.vocab_size)
         balanced = settings.class_weights is ClassWeights.BALANCED
         return cls(spec, labels, head(labels, balanced=balanced, pad_id=pad_id))
 

@@ -77,8 +77,9 @@ def load_tokenizer(storage: Storage, model: BaseModel, folder: Path) -> ChatToke
     except tokenizers.TokenizerRefused as error:
         raise mismatch("TokenizerRefused", f"the tokenizer of {model.files.uri} cannot be used: {error}") from error
     if tokenizer.vocab_size > model.config.vocab_size:
+        names = ", ".join(map(model.files.name_of, model.files.tokenizer))
         sizes = f"{tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
-        raise _disagrees(f"the tokenizer of {model.files.uri} has {sizes}")
+        raise _disagrees(f"the tokenizer of {model.files.uri} ({names}) has {sizes}")
     return tokenizer
 
 
