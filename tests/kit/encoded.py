@@ -28,6 +28,10 @@ class Encoded:
         return self.lengths // 2
 
     @property
+    def items(self) -> NDArray[np.int32]:
+        return self.trained
+
+    @property
     def rows(self) -> NDArray[np.int64]:
         return np.arange(len(self.documents), dtype=np.int64)
 

@@ -163,7 +163,7 @@ def test_a_gang_learns_which_answers_are_preferred(preloaded, tmp_path):
     )
     (tmp_path / "scratch").mkdir()
     found = prepare(snapshot, storage=open_storage(), scratch=tmp_path / "scratch", report=lambda _: None, cpuinfo="")
-    assert found.data.trained_tokens == found.data.splits.train  # what the loss is divided by: pairs
+    assert found.data.trained_tokens > 10 * found.data.splits.train  # though the loss is a mean over pairs
     snapshot = snapshot.model_copy(update={"stage": Stage.TRAIN, "prepared": found})
     answers = preloaded.run(pod, world_size=2, folder=str(tmp_path / "pods"), snapshot=snapshot.to_json())
     assert [answer["code"] for answer in answers] == [0, 0]

@@ -123,7 +123,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     documents = open_split(tmp_path, "test")
     assert len(documents) == 3
     assert documents.lengths.tolist() == [10, 8, 12]
-    assert documents.trained.tolist() == [5, 5, 5]
+    assert documents.trained.tolist() == documents.items.tolist() == [5, 5, 5]
     assert documents.rows.tolist() == [row_id(0, 3), row_id(1, 1), row_id(1, 1)]
     assert documents.ids(1).tolist() == list(range(100, 108))
     assert documents.mask(1).tolist() == [False, False, True, True, False, True, True, True]

@@ -127,14 +127,14 @@ def _take_steps(
         if early_stopping is not None and is_over(history.validations, early_stopping):
             break  # before this start already
         rate = _set_learning_rate(engine, course, step)
-        num_trained = int(documents.trained[batch.documents].sum())
-        loss, forward_seconds = _step(engine, documents, course.division, at, batch, step=step, num_trained=num_trained)
+        num_items = int(documents.items[batch.documents].sum())
+        loss, forward_seconds = _step(engine, documents, course.division, at, batch, step=step, num_items=num_items)
 
         due = gang.rank == 0 and at.clock() - saved >= course.checkpoint_seconds and not at.checkpoints.busy
         own_seconds = (forward_seconds * (rank == gang.rank) for rank in range(gang.world_size))
         total, num_stopping, due_somewhere, *seconds = gang.sum([loss, at.stopping(), due, *own_seconds])
         norm = float(engine.get_global_grad_norm()) if engine.was_step_applied() else math.inf
-        point = Point(step=step, loss=total / num_trained, learning_rate=rate, gradient_norm=norm)
+        point = Point(step=step, loss=total / num_items, learning_rate=rate, gradient_norm=norm)
         history = history.with_point(point)
         refuse_divergence(step, history.recent, point.loss, norm)
         at.checkpoints.poll()
@@ -211,7 +211,7 @@ def _step(
     batch: Batch,
     *,
     step: int,
-    num_trained: int,
+    num_items: int,
 ) -> tuple[float, float]:
     """One optimizer step on the batch's mean loss; this rank's part of the summed loss, and of the seconds for it."""
     engine.module.in_flight.step = step
@@ -228,8 +228,8 @@ def _step(
         tokens = tokens_of(documents, rows, at.gang.device)
         with forward.running():
             summed = engine(tokens)
-        # The engine averages over ranks: the mean over the global batch is this rank's sum times ranks over tokens.
-        engine.backward(summed * (at.gang.world_size / num_trained), scale_wrt_gas=False)
+        # The engine averages over ranks: the mean over the global batch is this rank's sum times ranks over items.
+        engine.backward(summed * (at.gang.world_size / num_items), scale_wrt_gas=False)
         losses.append(summed.detach())
         # The last of them updates the weights, whatever the loss: only what is taken back is found out afterwards, and
         # gradients that were not used would be part of the next step.

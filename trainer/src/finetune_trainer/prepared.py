@@ -5,7 +5,7 @@
            rejected.jsonl  removed.jsonl
            records/<split>.jsonl         cleaned rows as raw data, with source and line
            assignment.arrow              which split each row went to, by its content
-           <split>/index.arrow           row, length, trained: one line a document
+           <split>/index.arrow           row, length, trained, items: one line a document
            <split>/00000.arrow …         ids, spans, breaks, texts, labels: SHARD_TOKENS or a few more, one batch each
 """
 
@@ -29,13 +29,15 @@ from finetune_trainer.failures import StageFailed
 from finetune_trainer.storage import NotFound, PreconditionFailed, Storage
 from finetune_trainer.verified import Damaged, ListedFile, all_stored, download_verified
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "validation", "test")
 INDEX_FILE: Final = "index.arrow"
 SHARD_TOKENS: Final = 4 << 20
 
-INDEX_SCHEMA: Final = pa.schema([("row", pa.int64()), ("length", pa.int32()), ("trained", pa.int32())])
+INDEX_SCHEMA: Final = pa.schema(
+    [("row", pa.int64()), ("length", pa.int32()), ("trained", pa.int32()), ("items", pa.int32())]
+)
 SHARD_SCHEMA: Final = pa.schema(
     [
         ("ids", pa.large_list(pa.int32())),
@@ -113,12 +115,14 @@ class Texts(NamedTuple):
 
 @dataclass(frozen=True)
 class Documents:
-    """A split, memory-mapped. N documents in row order; `lengths`, `trained` and `rows` are in memory."""
+    """A split, memory-mapped. N documents in row order; arrays of shape (N,) are in memory."""
 
     lengths: NDArray[np.int32]
     """Tokens of each document, shape (N,)."""
     trained: NDArray[np.int32]
-    """What the loss of each document is divided by, shape (N,): mostly its tokens that carry loss."""
+    """Tokens of each that carry loss, shape (N,)."""
+    items: NDArray[np.int32]
+    """What the loss is a mean over, shape (N,): these tokens, or the document itself where it is learnt as a whole."""
     rows: NDArray[np.int64]
     """Row ids, shape (N,); a conversation that is trained in several documents gives all of them its id."""
     shards: tuple[pa.RecordBatch, ...]
@@ -182,6 +186,7 @@ def open_split(folder: Path, split: str, labels: Sequence[str] = ()) -> Document
     return Documents(
         lengths=index.column("length").to_numpy(),
         trained=index.column("trained").to_numpy(),
+        items=index.column("items").to_numpy(),
         rows=index.column("row").to_numpy(),
         shards=shards,
         _starts=np.cumsum([0, *(shard.num_rows for shard in shards)])[:-1],

@@ -49,12 +49,12 @@ class DocumentList:
         """Those of one row."""
         for document in documents:
             encoded = document.encoded
-            labelled = sum(end - start for start, end in encoded.trained)
-            trained = labelled if document.counts is None else document.counts
+            trained = sum(end - start for start, end in encoded.trained)
+            items = trained if document.items is None else document.items
             bounds = [bound for span in encoded.trained for bound in span]
             ids = np.array(encoded.ids, dtype=np.int32)
             texts = (document.prompt, document.answer) if self._with_texts else (None, None)
-            line = (row, len(ids), trained, ids, bounds, encoded.breaks, *texts, document.labels)
+            line = (row, len(ids), trained, items, ids, bounds, encoded.breaks, *texts, document.labels)
             for column, value in zip(self._columns, line, strict=True):
                 column.append(value)
 
@@ -115,7 +115,7 @@ class SplitWriter:
         for file in self._index:
             file.close()
         self._records.close()
-        _, lengths, trained = columns
+        _, lengths, trained, _ = columns
         return SplitFiles(
             documents=len(lengths),
             tokens=int(lengths.sum(dtype=np.int64)),

@@ -81,7 +81,7 @@ class Preference:
         linked = Encoded(
             [*first.ids, *second.ids], (first.trained[-1], (start + end, stop + end)), first.last, breaks=(end,)
         )
-        return (Document(linked, prompt=prompt[-1].content, answer=chosen.content, counts=1),)
+        return (Document(linked, prompt=prompt[-1].content, answer=chosen.content, items=1),)
 
     def shorten(
         self, _messages: Messages, documents: Sequence[Document], _tokenizer: ChatTokenizer, room: Room, /

@@ -34,8 +34,8 @@ class Document:
     answer: str
     labels: tuple[str, ...] = ()
     """Of a task whose rows have labels."""
-    counts: int | None = None
-    """How much its loss is divided by; absent: its labelled tokens."""
+    items: int | None = None
+    """What the loss is a mean over; absent: its trained tokens."""
     cut: bool = False
     """Whether some of its row was left out to make it fit."""
 
