@@ -22,7 +22,7 @@ class Activity(StrEnum):
 
 
 class Progress(Model):
-    """One reading. Counts are of optimizer steps, losses in nats per trained token."""
+    """One reading. Counts are of optimizer steps, losses in nats per trained token, or per row learnt as a whole."""
 
     stage: Stage
     attempt: Count

@@ -93,7 +93,7 @@ class Prepared(Model):
 
 
 class Metrics(Model):
-    """Losses in nats per trained token, of Classification per row, over a split (at most `evaluation.maxRows` rows)."""
+    """Of a split's first `evaluation.maxRows` rows. Losses in nats per trained token, or per row learnt as a whole."""
 
     base_test_loss: Measured = None
     """Of the base model, before training; of Classification, of who knows only how often train has each label."""
@@ -104,7 +104,7 @@ class Metrics(Model):
     base_test_accuracy: Measured = None
     """Of the base model; where the task has labels, of who always answers the commonest."""
     test_accuracy: Measured = None
-    """Share of trained tokens that were the likeliest; where the task has labels, of rows of which all were told."""
+    """Share that is told right: of trained tokens; of Classification, of rows; of Preference, of pairs."""
     test_macro_f1: Measured = None
     """F1, the mean over labels."""
     base_exact_match: Measured = None

@@ -18,7 +18,7 @@ _GAUGES: Final = {
     "step": "Optimizer steps done, those of earlier attempts included",
     "total_steps": "Optimizer steps of the run",
     "epoch": "Passes over the data done",
-    "loss": "Of the last step, in nats per trained token, of Classification per row",
+    "loss": "Of the last step, in nats per trained token, or per row learnt as a whole",
     "validation_loss": "The latest",
     "learning_rate": "Of the last step",
     "gradient_norm": "Of the last step, before clipping",

@@ -23,7 +23,7 @@ class Point(Model):
 
     step: int
     loss: float
-    """Nats per trained token, over the global batch, before the step."""
+    """Nats per trained token, or per row learnt as a whole, over the global batch, before the step."""
     learning_rate: float
     gradient_norm: float
     """Before clipping."""
@@ -33,7 +33,7 @@ class Score(Model):
     """How good a model is on a split, or on its first rows."""
 
     loss: float
-    """Nats per trained token, or per row where a row is what is learnt."""
+    """Nats per trained token, or per row learnt as a whole."""
     accuracy: float
     """Share of these that are told right."""
     macro_f1: float | None = None
