@@ -155,6 +155,8 @@ class PreferenceTask(Model):
     """How dear it is to move away from the base model: the smaller, the further the answers may move."""
 
 
+LARGEST_CHOSEN_BATCH: Final = 64
+"""Rows that an absent globalBatchSize becomes at most."""
 _OF_TRAINING_ONLY: Final = {"classification": {"class_weights"}, "preference": {"beta"}}
 
 

@@ -19,7 +19,7 @@ from finetune_api.memory import Choice, Estimate, Training, least
 from finetune_api.memory import estimate as memory_of
 from finetune_api.result import Result
 from finetune_api.shape import ModelShape
-from finetune_api.spec import Precision, Spec
+from finetune_api.spec import LARGEST_CHOSEN_BATCH, Precision, Spec
 from finetune_api.strings import in_gib
 from finetune_operator.cli.lines import print_lines
 from finetune_operator.cli.local_job import pod_environ
@@ -28,8 +28,6 @@ from finetune_operator.cli.outcome import what_failed
 from finetune_operator.cli.stage_process import StageProcess
 
 _COMMAND: Final = "shape"
-_LARGEST_CHOSEN_BATCH: Final = 64
-"""Rows that an absent globalBatchSize becomes at most."""
 _UTILISATION: Final = 0.4
 """Of a GPU's peak, which well-tuned training of such models reaches (reports of 35 to 50 %)."""
 _MEANINGS: Final = {
@@ -77,7 +75,7 @@ def _ask(job: FineTuneJob, environ: Mapping[str, str], python: str) -> tuple[int
 
 def _told(spec: Spec, shape: ModelShape, console: Console) -> int:
     precision = spec.training.precision or (Precision.BFLOAT16 if spec.workers.gpus_per_node else Precision.FLOAT32)
-    batch = spec.training.global_batch_size or _LARGEST_CHOSEN_BATCH
+    batch = spec.training.global_batch_size or LARGEST_CHOSEN_BATCH
     training = Training.of(spec, shape, precision)
     short = shortage(spec, shape, precision=precision, global_batch_size=batch)
     given = room(spec)

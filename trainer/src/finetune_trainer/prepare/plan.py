@@ -13,7 +13,7 @@ from finetune_api.contract import ExitCode
 from finetune_api.fit import shortage
 from finetune_api.result import Resolved
 from finetune_api.shape import ModelShape
-from finetune_api.spec import LoRA, MethodType, Precision, Schedule, Spec, Training
+from finetune_api.spec import LARGEST_CHOSEN_BATCH, LoRA, MethodType, Precision, Schedule, Spec, Training
 from finetune_trainer import tokenizers
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.packing import num_rows, num_steps
@@ -28,7 +28,6 @@ RUN_FORMAT: Final = 2
 LIBRARIES: Final = read.LIBRARIES | clean.LIBRARIES | prints.LIBRARIES | tokenizers.LIBRARIES
 """Versions of all that shapes the bytes of prepared data."""
 ENOUGH_STEPS: Final = 200
-LARGEST_CHOSEN_BATCH: Final = 64
 WARMUP_PERCENT: Final = 3
 DECAY_PERCENT: Final = 10
 LEARNING_RATES: Final = {MethodType.LORA: 2e-4, MethodType.QLORA: 2e-4, MethodType.FULL: 1e-5}
