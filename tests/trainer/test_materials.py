@@ -15,6 +15,7 @@ from finetune_trainer import materials
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.prepare import prepare
 from finetune_trainer.storage import AccessDenied, Storage, StoredObject, open_storage
+from jobs import make_job
 from memory_storage import MemoryStorage
 
 MODEL = "s3://models/m"
@@ -38,7 +39,8 @@ def in_memory(home: Path, found: Prepared, storage: MemoryStorage | None = None)
 
 
 def fetch(uri: str, found: Prepared, storage: Storage, scratch: Path) -> materials.Materials:
-    materials.fetch(uri, found, storage=storage, scratch=scratch, report=lambda done, total: None)
+    spec = make_job(model={"uri": uri}).spec
+    materials.fetch(spec, found, storage=storage, scratch=scratch, report=lambda done, total: None)
     return materials.places(scratch)
 
 
@@ -100,11 +102,11 @@ def test_files_come_at_the_same_time_and_all_that_has_arrived_is_told(tmp_path: 
     both = threading.Barrier(2)
     storage = in_memory(tmp_path, found, Together())
     told: list[tuple[int, int]] = []
-    expected = found.model_copy(update={"data_uri": "s3://data"})
-    materials.fetch(
-        MODEL, expected, storage=storage, scratch=tmp_path / "scratch", report=lambda *bytes_: told.append(bytes_)
+    folder = tmp_path / "scratch"
+    materials.fetch_model(
+        MODEL, found.model_digest, storage=storage, folder=folder, report=lambda *bytes_: told.append(bytes_)
     )
-    total = sum(path.stat().st_size for path in materials.places(tmp_path / "scratch").model.iterdir())
+    total = sum(path.stat().st_size for path in folder.iterdir())
     assert [size for _, size in told] == [total] * 4
     assert sorted(done for done, _ in told) == [done for done, _ in told]
     assert told[-1] == (total, total)

@@ -193,11 +193,11 @@ def test_a_node_brings_the_adapter_that_was_prepared_for_and_no_other(base: Path
     storage = MemoryStorage()
     for path in folder.iterdir():
         storage.upload(path, f"s3://out/model/{path.name}")
-    materials.fetch_adapter("s3://out/model", found.digest, storage=storage, scratch=tmp_path / "scratch")
-    here = materials.places(tmp_path / "scratch").adapter
+    here = tmp_path / "here"
+    materials.fetch_adapter("s3://out/model", found.digest, storage=storage, folder=here)
     assert {path.name: path.read_bytes() for path in here.iterdir()} == {
         path.name: path.read_bytes() for path in folder.iterdir()
     }
     with pytest.raises(StageFailed, match="no longer the adapter") as failed:
-        materials.fetch_adapter("s3://out/model", "0" * 32, storage=storage, scratch=tmp_path / "scratch")
+        materials.fetch_adapter("s3://out/model", "0" * 32, storage=storage, folder=here)
     assert (failed.value.exit_code, failed.value.failure.field) == (65, FIELD)

@@ -1,4 +1,4 @@
-"""What a node needs on its disk before training: the base model and the prepared data, verified."""
+"""What a node needs on its disk before training, verified: base model, prepared data, an adapter to go on from."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from finetune_api.contract import ExitCode
 from finetune_api.result import Prepared
+from finetune_api.spec import Spec
 from finetune_trainer import prepared
 from finetune_trainer.checkpoint.room import need_room
 from finetune_trainer.failures import StageFailed
@@ -42,31 +43,37 @@ def places(scratch: Path) -> Materials:
 
 
 def fetch(
-    model_uri: str, expected: Prepared, *, storage: Storage, scratch: Path, report: Callable[[int, int], None]
+    spec: Spec, expected: Prepared, *, storage: Storage, scratch: Path, report: Callable[[int, int], None]
 ) -> None:
-    """Bring both here; one process a node does this. Raises StageFailed when they are not what was prepared.
+    """Bring all of it here; one process a node does this. Raises StageFailed when it is not what was prepared.
 
-    `report` is told how many bytes of the model have arrived, and of how many. A model is brought twice before it is
-    said to be another one, for the wire may be at fault.
+    `report` is told how many bytes of the model have arrived, and of how many.
     """
-    here = places(scratch)
-    for _ in range(2):
-        _bring_model(storage, model_uri, here.model, report)
-        if _digest(here.model) == expected.model_digest:
-            break
-    else:
-        raise StageFailed(
-            ExitCode.MISMATCH,
-            "ModelChanged",
-            f"{model_uri} is no longer the model that was prepared for: put it back, or apply the job under a new name",
-            field=FIELD,
-        )
+    here, lora = places(scratch), spec.method.adapter
+    fetch_model(spec.model.uri, expected.model_digest, storage=storage, folder=here.model, report=report)
     prepared.fetch(storage, expected.data_uri, expected.data_digest, here.data)
+    if lora is not None and lora.initial_adapter_uri is not None and expected.adapter_digest is not None:
+        fetch_adapter(lora.initial_adapter_uri, expected.adapter_digest, storage=storage, folder=here.adapter)
 
 
-def fetch_adapter(uri: str, expected_digest: str, *, storage: Storage, scratch: Path) -> None:
+def fetch_model(
+    uri: str, expected_digest: str, *, storage: Storage, folder: Path, report: Callable[[int, int], None]
+) -> None:
+    """Bring the base model; twice before it is said to be another one, for the wire may be at fault."""
+    for _ in range(2):
+        _bring_model(storage, uri, folder, report)
+        if _digest(folder) == expected_digest:
+            return
+    raise StageFailed(
+        ExitCode.MISMATCH,
+        "ModelChanged",
+        f"{uri} is no longer the model that was prepared for: put it back, or apply the job under a new name",
+        field=FIELD,
+    )
+
+
+def fetch_adapter(uri: str, expected_digest: str, *, storage: Storage, folder: Path) -> None:
     """Bring the adapter that training goes on from. Raises StageFailed when it is not what was prepared for."""
-    folder = places(scratch).adapter
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with blame(initial.FIELD):

@@ -174,11 +174,8 @@ def _telling(stage: TrainStage, reporter: Reporter) -> Iterator[Tracking | None]
 def _bring_materials(stage: TrainStage, gang: Gang, reporter: Reporter) -> None:
     """All that is read from this node's disk: one rank a node brings it, and the others wait for it. Collective."""
     if gang.local_rank == 0:
-        spec, prepared, storage, scratch = stage.spec, stage.prepared, stage.storage, stage.scratch
-        materials.fetch(spec.model.uri, prepared, storage=storage, scratch=scratch, report=reporter.fetched)
-        lora = spec.method.adapter
-        if lora is not None and lora.initial_adapter_uri is not None and prepared.adapter_digest is not None:
-            materials.fetch_adapter(lora.initial_adapter_uri, prepared.adapter_digest, storage=storage, scratch=scratch)
+        storage, scratch = stage.storage, stage.scratch
+        materials.fetch(stage.spec, stage.prepared, storage=storage, scratch=scratch, report=reporter.fetched)
     gang.barrier()
 
 
