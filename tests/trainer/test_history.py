@@ -1,7 +1,7 @@
 from finetune_api.result import Metrics
 from finetune_trainer.checkpoint.layout import Skipped
 from finetune_trainer.divergence import REMEMBERED
-from finetune_trainer.history import MAX_POINTS, History, Point, Score
+from finetune_trainer.history import MAX_POINTS, MAX_VALIDATIONS, History, Point, Score
 
 
 def after(steps: int) -> History:
@@ -26,6 +26,17 @@ def test_a_long_run_keeps_evenly_spaced_points_and_the_last_loss():
     assert history.metrics.train_loss == 1 / (3 * MAX_POINTS + 1)
 
 
+def test_a_long_run_keeps_few_validations_and_knows_the_last_and_the_best_all_the_same():
+    history = History()
+    for number in range(1, 3 * MAX_VALIDATIONS + 2):
+        history = history.with_validation(50 * number, Score(loss=abs(number - 701), accuracy=0.5))
+        history = history.with_best() if number == 701 else history
+        assert len(history.validations) <= MAX_VALIDATIONS
+    assert [kept.step for kept in history.validations] == list(range(200, 50 * 3 * MAX_VALIDATIONS + 1, 200))
+    assert history.validation_loss == 3 * MAX_VALIDATIONS + 1 - 701
+    assert (history.best.step, history.since_best) == (50 * 701, 3 * MAX_VALIDATIONS + 1 - 701)
+
+
 def test_metrics_are_what_was_measured_last():
     history = (
         after(2).with_validation(1, Score(loss=3.0, accuracy=0.2)).with_validation(2, Score(loss=2.5, accuracy=0.3))
@@ -44,11 +55,12 @@ def test_the_latest_losses_are_kept_of_every_step():
 
 def test_metrics_are_of_the_weights_that_are_published():
     history = after(5)
+    assert (history.published_step, history.metrics.validation_loss) == (5, None)
     for step, loss in ((2, 3.0), (4, 2.5), (5, 2.9)):
         history = history.with_validation(step, Score(loss=loss, accuracy=0.0))
-    assert (history.published_step, history.metrics.validation_loss) == (5, 2.9)
-    best = history.with_best(history.validations[1])
-    assert (best.published_step, best.metrics.validation_loss, best.validation_loss) == (4, 2.5, 2.9)
+        if loss == 2.5:
+            history = history.with_best()
+    assert (history.published_step, history.metrics.validation_loss, history.validation_loss) == (4, 2.5, 2.9)
 
 
 def test_both_ends_of_what_is_left_out_are():

@@ -205,7 +205,7 @@ def _train(
         "norms": [point.gradient_norm for point in history.points],
         "rates": [point.learning_rate for point in history.points],
         "validated": [validation.step for validation in history.validations],
-        "best": history.best_step,
+        "best": None if history.best is None else history.best.step,
         "skipped": [[skipped.first, skipped.last] for skipped in history.skipped],
         "saved": saved.steps,
         "finished": saved.finished,

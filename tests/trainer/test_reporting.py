@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from finetune_api.memory import Choice
 from finetune_api.progress import Activity
 from finetune_trainer.history import History, Point
 from finetune_trainer.packing import Batch
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.reporting import Reporter
+from finetune_trainer.telemetry import Moment, Telemetry
 
 
 def test_files_that_arrive_are_told_once_a_second_and_when_all_are_there(tmp_path: Path) -> None:
@@ -42,3 +44,21 @@ def test_a_step_tells_which_share_of_the_gpus_peak_it_took(tmp_path: Path) -> No
         checkpoint_step=None,
     )
     assert (reporter.progress.mfu, reporter.progress.tokens_per_second) == (0.45, 25)
+
+
+def test_what_an_attempt_takes_up_follows_what_its_checkpoint_knows_of_those_before(tmp_path: Path) -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    file = ProgressFile(tmp_path / "progress.json")
+    reporter = Reporter(file, 2, clock=lambda: 0.0, now=lambda: noon, memory=lambda: 0)
+    reporter.say(Activity.STARTING, bytes_fetched=1)
+    known = Moment(attempt=1, activity=Activity.STARTING, time=noon)
+    choice = Choice(zero_stage=1, micro_batch_size=2)
+    reporter.gang_started(Telemetry(moments=(known,)), choice, step=4, world_size=8, micro_steps=3)
+    reporter.training_begins(step=4, total_steps=6)
+    assert [(moment.attempt, moment.activity) for moment in reporter.telemetry.moments] == [
+        (1, Activity.STARTING),
+        (2, Activity.STARTING),
+        (2, Activity.TRAINING),
+    ]
+    (start,) = reporter.telemetry.starts
+    assert (start.step, start.world_size, start.micro_batch_size, start.micro_steps) == (4, 8, 2, 3)

@@ -61,6 +61,7 @@ def test_what_is_published_is_whole_and_no_process_is_left(uninterrupted: Succee
         "model/adapter_config.json",
         "model/adapter_model.safetensors",
         "model/chat_template.jinja",
+        "model/generation_config.json",
         "model/tokenizer.json",
         "model/tokenizer_config.json",
         "reports/metrics.json",

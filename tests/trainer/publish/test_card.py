@@ -12,6 +12,7 @@ from finetune_api.contract import Stage
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.history import History, Point, Score
 from finetune_trainer.publish.card import LIBRARIES, model_card
+from finetune_trainer.publish.rendering import Rendering
 from jobs import make_job
 from results import PREPARED
 
@@ -24,10 +25,13 @@ HISTORY = History(
 )
 
 
-def card(**spec) -> str:
+SAME = Rendering(by="the chat template", rows=122, exact="tokenizer.model.v3")
+
+
+def card(rendering=SAME, **spec) -> str:
     job = make_job(**spec)
     snapshot = Snapshot(name="triage", namespace="ml", uid="uid-1", stage=Stage.TRAIN, attempt=1, spec=job.spec)
-    return model_card(snapshot, PREPARED, HISTORY)
+    return model_card(snapshot, PREPARED, HISTORY, rendering)
 
 
 def front_matter(text: str) -> dict:
@@ -66,6 +70,9 @@ def test_the_code_that_loads_it_is_python(task, method):
 
 def test_it_says_how_texts_become_the_ids_that_were_trained():
     chats, texts = card(task={"type": "Instruction"}), card(task={"type": "Completion"})
-    assert "tokenizer.apply_chat_template(messages" in chats
+    assert "tokenizer.apply_chat_template(\n" in chats
     assert "apply_chat_template" not in texts
-    assert 'tokenizer("a text")' in texts
+    assert 'tokenizer("a text", return_tensors="pt")' in texts
+    assert "makes the very ids that were trained of 122 test rows" in chats
+    assert "make the trained ids of `tokenizer.model.v3`" in chats
+    assert "mistral-common" not in card(SAME.model_copy(update={"exact": ""}))

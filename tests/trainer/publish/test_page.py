@@ -15,6 +15,7 @@ from finetune_trainer.history import History, Point, Sample, Score, Validation
 from finetune_trainer.likeness import Likeness
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures, prior
 from finetune_trainer.publish.page import report_page
+from finetune_trainer.publish.rendering import Rendering
 from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.verified import ListedFile
 from jobs import make_job
@@ -64,11 +65,12 @@ def history_of(steps: int = 200, samples: tuple[Sample, ...] | None = ()) -> His
     )
 
 
+SAME = Rendering(by="the chat template", rows=122, exact="tekken.json")
 FILES = (ListedFile(path="model/adapter_model.safetensors", size=123456, sha256="a" * 64),)
 
 
-def page_of(history: History, name: str = "job") -> str:
-    return report_page(snapshot_of(name), PREPARED, history, Telemetry(), FILES)
+def page_of(history: History, name: str = "job", rendering: Rendering = SAME) -> str:
+    return report_page(snapshot_of(name), PREPARED, history, Telemetry(), rendering, FILES)
 
 
 def test_the_figures_of_data_training_and_outcome_are_on_the_page() -> None:
@@ -88,7 +90,9 @@ def test_curves_have_a_line_and_every_validation_a_point() -> None:
 
 def test_the_best_validation_and_steps_that_were_left_out_are_marked_on_the_curve() -> None:
     skipped = Skipped(first=90, last=99, reason="the loss or its gradient is no longer finite")
-    history = history_of().model_copy(update={"best_step": 150, "skipped": (skipped,)})
+    history = history_of().model_copy(
+        update={"best": Validation(step=150, loss=3.2, accuracy=0.5), "skipped": (skipped,)}
+    )
     page = page_of(history)
 
     assert "best validation, step 150" in page
@@ -155,3 +159,14 @@ def test_the_test_split_is_told_before_and_after_training() -> None:
         "chrF2, of 64 answers21.588.2",
     ):
         assert line in text, line
+
+
+def test_the_page_says_whether_the_published_tokenizer_makes_the_trained_ids() -> None:
+    assert "the very ids that were trained of 122 test rows" in Outline(page_of(history_of())).text
+    other = SAME.model_copy(update={"differing": 1, "place": "s3://raw/<b>.jsonl:7", "reason": "from token 3 of 9 on"})
+    page = page_of(history_of(), rendering=other)
+    assert (
+        "s3://raw/<b>.jsonl:7 (from token 3 of 9 on); encode with mistral-common and `tekken.json`"
+        in Outline(page).text
+    )
+    assert page.count('<p class="warning">') == 1

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from finetune_api.spec import EarlyStopping, Watched
-from finetune_trainer.history import Validation
+from finetune_trainer.history import History, Validation
 
 
-def best_of(validations: Sequence[Validation], watched: Watched) -> Validation | None:
-    """The earliest that none is better than; None before the first."""
-    return max(validations, key=lambda validation: _goodness(validation, watched), default=None)
+def judged(history: History, watched: Watched) -> History:
+    """With its last validation as the best unless one before was as good."""
+    last, best = history.last_validation, history.best
+    if last is None or (best is not None and _goodness(best, watched) >= _goodness(last, watched)):
+        return history
+    return history.with_best()
 
 
-def is_over(validations: Sequence[Validation], rule: EarlyStopping) -> bool:
+def is_over(history: History, rule: EarlyStopping) -> bool:
     """Whether the latest `patience` validations were no better than the best."""
-    best = best_of(validations, rule.metric)
-    return best is not None and len(validations) - 1 - validations.index(best) >= rule.patience
+    return history.best is not None and history.since_best >= rule.patience
 
 
 def _goodness(validation: Validation, watched: Watched) -> float:

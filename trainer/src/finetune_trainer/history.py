@@ -17,6 +17,9 @@ MAX_SAMPLES = 16
 MAX_POINTS = 2000
 """Beyond it every other point is let go: a checkpoint's manifest holds the history and stays small."""
 
+MAX_VALIDATIONS = 500
+"""As for points."""
+
 
 class Point(Model):
     """One optimizer step."""
@@ -70,9 +73,14 @@ class History(Model):
     """The latest losses, of every step: what tells a spike."""
     skipped: tuple[Skipped, ...] = ()
     """Steps that were left out after training had gone wrong there."""
-    best_step: int | None = None
-    """Of the best validation so far, where its weights are the ones to publish; None: the last weights are."""
     validations: tuple[Validation, ...] = ()
+    every_validation: int = 1
+    """Steps between two of `validations` are a multiple of it."""
+    last_validation: Validation | None = None
+    best: Validation | None = None
+    """So far, where its weights are the ones to publish; None: the last weights are."""
+    since_best: int = 0
+    """Validations after it."""
     test_rows: int = 0
     """Raw rows of the test split, at most, that the base model was measured on: the trained one is, on the same."""
     base_test: Score | None = None
@@ -94,10 +102,19 @@ class History(Model):
 
     def with_validation(self, step: int, score: Score) -> Self:
         validation = Validation(step=step, **dict(score))
-        return self.model_copy(update={"validations": (*self.validations, validation)})
+        validations, every = added(self.validations, validation, every=self.every_validation, most=MAX_VALIDATIONS)
+        return self.model_copy(
+            update={
+                "validations": validations,
+                "every_validation": every,
+                "last_validation": validation,
+                "since_best": self.since_best + 1,
+            }
+        )
 
-    def with_best(self, validation: Validation | None) -> Self:
-        return self.model_copy(update={"best_step": validation.step if validation else None})
+    def with_best(self) -> Self:
+        """The last validation is."""
+        return self.model_copy(update={"best": self.last_validation, "since_best": 0})
 
     def skips(self, step: int) -> bool:
         """Whether it is left out."""
@@ -106,7 +123,7 @@ class History(Model):
     @property
     def published_step(self) -> int:
         """The step whose weights are published. Raises ValueError before the first."""
-        return self.last.step if self.best_step is None else self.best_step
+        return self.last.step if self.best is None else self.best.step
 
     @property
     def last(self) -> Point:
@@ -118,16 +135,15 @@ class History(Model):
     @property
     def validation_loss(self) -> float | None:
         """The latest."""
-        return self.validations[-1].loss if self.validations else None
+        return None if self.last_validation is None else self.last_validation.loss
 
     @property
     def metrics(self) -> Metrics:
         """Of the weights that are published."""
-        best = next((validation.loss for validation in self.validations if validation.step == self.best_step), None)
         return Metrics(
             base_test_loss=self.base_test.loss if self.base_test else None,
             test_loss=self.test.loss if self.test else None,
-            validation_loss=self.validation_loss if best is None else best,
+            validation_loss=self.validation_loss if self.best is None else self.best.loss,
             train_loss=self.latest.loss if self.latest else None,
             base_test_accuracy=self.base_test.accuracy if self.base_test else None,
             test_accuracy=self.test.accuracy if self.test else None,

@@ -18,7 +18,7 @@ from finetune_api.spec import Training
 from finetune_trainer.checkpoint.layout import Skipped
 from finetune_trainer.divergence import Diverged, refuse_divergence
 from finetune_trainer.division import Division
-from finetune_trainer.early_stopping import best_of, is_over
+from finetune_trainer.early_stopping import is_over, judged
 from finetune_trainer.gang import Gang
 from finetune_trainer.history import History, Point, Score
 from finetune_trainer.packing import Batch, batches, micro_batches
@@ -108,9 +108,9 @@ def train(
             history = history_of(state, at.checkpoints.skipped)
             skipped = history.skipped[-1]
             log.warning("%s; back to step %d, steps %d to %d are left out", diverged, done, skipped.first, skipped.last)
-    if history.best_step is not None and history.best_step != history.last.step:
+    if history.published_step != history.last.step:
         with at.waiting():
-            at.checkpoints.restore(history.best_step)
+            at.checkpoints.restore(history.published_step)
     return history
 
 
@@ -124,7 +124,7 @@ def _take_steps(
         raise Diverged(history.skipped[-1].last, history.skipped[-1].reason)
     saved = at.clock()
     for step, batch in _steps_after(done, documents, course, history):
-        if early_stopping is not None and is_over(history.validations, early_stopping):
+        if early_stopping is not None and is_over(history, early_stopping):
             break  # before this start already
         rate = _set_learning_rate(engine, course, step)
         num_items = int(documents.items[batch.documents].sum())
@@ -143,12 +143,13 @@ def _take_steps(
             refuse_divergence(step, (), score.loss)
             history = history.with_validation(step, score)
             if early_stopping is not None:
-                history = history.with_best(best_of(history.validations, early_stopping.metric))
-        ends = step == last or (early_stopping is not None and is_over(history.validations, early_stopping))
+                history = judged(history, early_stopping.metric)
+        ends = step == last or (early_stopping is not None and is_over(history, early_stopping))
         stops_here = num_stopping == gang.world_size and not ends
-        if due_somewhere or ends or stops_here or history.best_step == step:
+        best_step = None if history.best is None else history.best.step
+        if due_somewhere or ends or stops_here or best_step == step:
             with at.waiting():
-                at.checkpoints.save(step, state_of(history, at.telemetry()), best_step=history.best_step)
+                at.checkpoints.save(step, state_of(history, at.telemetry()), best_step=best_step)
                 if stops_here:
                     at.checkpoints.finish()
             saved = at.clock()

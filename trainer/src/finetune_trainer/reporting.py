@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from finetune_api.contract import Stage
+from finetune_api.memory import Choice
 from finetune_api.progress import Activity, Progress
 from finetune_trainer.history import History
 from finetune_trainer.pace import Pace
 from finetune_trainer.packing import Batch
 from finetune_trainer.progress import ProgressFile
-from finetune_trainer.telemetry import Reading, Start, Telemetry
+from finetune_trainer.telemetry import Moment, Reading, Start, Telemetry
 
 _BEAT_SECONDS = 5.0
 _FETCHED_SECONDS = 1.0
@@ -39,7 +40,7 @@ class Reporter:
         self._clock = clock
         self._now = now
         self._memory = memory
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry().with_moments(self._moment(Activity.STARTING))
         self._listeners: list[Callable[[Progress], None]] = []
         self._pace = Pace(clock())
         self._fetched_said = clock() - _FETCHED_SECONDS
@@ -51,6 +52,8 @@ class Reporter:
 
     def say(self, activity: Activity, **changes: object) -> None:
         """Fields of Progress that changed beside the activity."""
+        if activity is not self.progress.activity:
+            self.telemetry = self.telemetry.with_moments(self._moment(activity))
         if changes.get("checkpoint_step") not in (None, self.progress.checkpoint_step):
             changes["checkpoint_time"] = self._now()
         self.progress = self.progress.model_copy(update={"activity": activity, **changes})
@@ -58,10 +61,22 @@ class Reporter:
         for listener in self._listeners:
             listener(self.progress)
 
-    def gang_started(self, before: Telemetry, *, step: int, world_size: int) -> None:
+    def gang_started(self, before: Telemetry, choice: Choice, *, step: int, world_size: int, micro_steps: int) -> None:
         """The gang stands, `step` optimizer steps are done; `before` is what its checkpoint knows of earlier starts."""
-        start = Start(attempt=self.progress.attempt, step=step, world_size=world_size, time=self._now())
-        self.telemetry = before.with_start(start)
+        start = Start(
+            attempt=self.progress.attempt,
+            step=step,
+            time=self._now(),
+            world_size=world_size,
+            zero_stage=choice.zero_stage,
+            micro_batch_size=choice.micro_batch_size,
+            micro_steps=micro_steps,
+            activation_checkpointing=choice.activation_checkpointing,
+        )
+        self.telemetry = before.with_moments(*self.telemetry.moments).with_start(start)
+
+    def _moment(self, activity: Activity) -> Moment:
+        return Moment(attempt=self.progress.attempt, activity=activity, time=self._now())
 
     def fetched(self, done: int, total: int) -> None:
         """Bytes of the base model that are on this node's disk by now."""

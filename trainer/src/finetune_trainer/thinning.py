@@ -20,7 +20,7 @@ def added(kept: tuple[Value, ...], value: Value, *, every: int, most: int) -> tu
     if value.step % every:
         return kept, every
     values = (*kept, value)
-    if len(values) <= most:
-        return values, every
-    every *= 2
-    return tuple(one for one in values if one.step % every == 0), every
+    while len(values) > most:
+        every *= 2
+        values = tuple(one for one in values if one.step % every == 0)
+    return values, every

@@ -122,7 +122,7 @@ def run_rank(
 
         reporter.say(Activity.PUBLISHING)
         with reporter.alive():
-            _publish(learner, run, history, reporter.telemetry)
+            publish(stage, run, learner.trained, learner.data, history=history, telemetry=reporter.telemetry)
             if tracking is not None:
                 tracking.finish(history.published_step, history.metrics)
             return _published_and_seen(stage, gang)
@@ -188,7 +188,13 @@ def _resume(learner: Learner, checkpointer: Checkpointer, reporter: Reporter, ga
         loaded = checkpointer.load()
     done, state = loaded or (None, state_of(History(), Telemetry()))
     history = history_of(state, checkpointer.skipped)
-    reporter.gang_started(Telemetry.parse(state["telemetry"]), step=done or 0, world_size=gang.world_size)
+    reporter.gang_started(
+        Telemetry.parse(state["telemetry"]),
+        learner.division,
+        step=done or 0,
+        world_size=gang.world_size,
+        micro_steps=learner.division.micro_steps,
+    )
     reporter.say(
         Activity.EVALUATING,
         zero_stage=learner.division.zero_stage,
@@ -240,20 +246,6 @@ def _surroundings(
             checkpoint_step=checkpointer.committed_step,
         ),
         telemetry=lambda: reporter.telemetry,
-    )
-
-
-def _publish(learner: Learner, run: Run | None, history: History, telemetry: Telemetry) -> None:
-    stage = learner.stage
-    publish(
-        stage.storage,
-        run,
-        learner.trained,
-        snapshot=stage.snapshot,
-        prepared=stage.prepared,
-        history=history,
-        telemetry=telemetry,
-        scratch=stage.scratch / "publish",
     )
 
 

@@ -19,9 +19,9 @@ header p { margin: 4px 0 0; color: var(--dim); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 24px;
   margin-top: 18px; }
 h2 { margin: 0 0 12px; font-size: 17px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px; margin-top: 18px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 18px; }
 .figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px; }
-.figure b { display: block; font-size: 23px; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.figure b { display: block; font-size: clamp(18px, 5vw, 23px); font-variant-numeric: tabular-nums; }
 .figure span { color: var(--dim); font-size: 13px; }
 .figure em { font-style: normal; } .figure .better { color: var(--good); }
 .chart { width: 100%; height: auto; display: block; }
@@ -32,11 +32,11 @@ h2 { margin: 0 0 12px; font-size: 17px; }
 .chart circle.best { fill: var(--good); stroke: var(--card); stroke-width: 1.5; }
 .chart .band { fill: var(--gone); opacity: .6; }
 .chart .grid { stroke: var(--grid); } .chart .tick { fill: var(--dim); font-size: 12px; }
-.key { color: var(--dim); font-size: 13px; margin: 0 0 8px; } .key i { display: inline-block; width: 10px; height: 10px;
-  border-radius: 5px; margin: 0 6px 0 14px; } .key i:first-child { margin-left: 0; }
+.key { color: var(--dim); font-size: 13px; margin: 8px 0; } .key span { display: inline-block; margin-right: 14px; }
+.key i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 6px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 6px 8px 6px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-tr:last-child td { border-bottom: 0; } th { color: var(--dim); font-weight: 500; font-size: 13px; }
+tr:last-child :is(td, th) { border-bottom: 0; } th { color: var(--dim); font-weight: 500; font-size: 13px; }
 td.number, th.number { text-align: right; padding-right: 0; }
 .name { color: var(--dim); width: 34%; font-weight: 400; font-size: inherit; }
 .split { display: flex; height: 12px; border-radius: 6px; overflow: hidden; margin: 14px 0 8px; gap: 2px; }
@@ -53,5 +53,10 @@ code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
 del { background: var(--gone); text-decoration: none; border-radius: 3px; }
 ins { background: var(--new); text-decoration: none; border-radius: 3px; }
 .point { border: 1px solid var(--dim); border-radius: 3px; padding: 0 2px; font-size: 11px; unicode-bidi: isolate; }
+.scroll { overflow-x: auto; } .scroll td, .scroll th { padding-right: 16px; }
+.scroll :is(td, th):last-child { padding-right: 0; } .scroll :is(.number, time) { white-space: nowrap; }
+.warning { border-left: 3px solid var(--valid); padding-left: 10px; }
+@media (max-width: 600px) { section { padding: 16px; } .chart { overflow: visible; } .chart .tick { font-size: 22px; }
+  .chart polyline { stroke-width: 4; } .chart circle { r: 9px; } }
 details { margin-top: 10px; } summary { cursor: pointer; color: var(--dim); }
 """

@@ -27,7 +27,7 @@ from finetune_trainer.prepared import (
     row_id,
     row_place,
 )
-from finetune_trainer.tasks import Task
+from finetune_trainer.tasks import Task, documents_of
 from finetune_trainer.tasks.rows import Document, Messages, Room, TooLong
 from finetune_trainer.tokenizers import ChatTokenizer, EncodingMismatch, NotEncodable, Proven
 
@@ -41,14 +41,7 @@ def encode_row(
     messages: Messages, *, row: int, task: Task, tokenizer: ChatTokenizer, room: Room
 ) -> tuple[Document, ...]:
     """The documents of the row with this id. Raises NotEncodable, TooLong, or EncodingMismatch where it is proven."""
-    if is_proven(row):
-        tokenizer = Proven(tokenizer)
-    documents = tuple(task.encode(messages, tokenizer))
-    if not all(start < end for document in documents for start, end in document.encoded.trained):
-        raise NotEncodable("the tokenizer makes no tokens of what is to be learnt")
-    if max(len(document.encoded.ids) for document in documents) > room.tokens:
-        documents = tuple(task.shorten(messages, documents, tokenizer, room))
-    return documents
+    return documents_of(messages, task, Proven(tokenizer) if is_proven(row) else tokenizer, room)
 
 
 def is_proven(row: int) -> bool:
@@ -147,8 +140,8 @@ class Encode:
                 encoded.parts[split].rows += 1
                 encoded.repaired += done != 0
                 encoded.truncated += any(document.cut for document in documents)
-        for split, documents_of in lists.items():
-            encoded.parts[split].documents = documents_of.to_bytes()
+        for split, documents_of_split in lists.items():
+            encoded.parts[split].documents = documents_of_split.to_bytes()
             encoded.parts[split].records = b"".join(records[split])
         return encoded
 

@@ -11,19 +11,32 @@ from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import TaskType
 from finetune_trainer.history import History, Score
+from finetune_trainer.publish.rendering import Rendering
 from finetune_trainer.tasks import PLAIN_TEXTS
 
 CARD: Final = "model/README.md"
 _TEXTS_SAID: Final = "It was trained on texts as they are, so there is no chat template."
-_CHATS_SAID: Final = (
-    "The chat template gives the ids that were trained. JSON that tools take and give is written as an object, and "
-    "their results in the order of the calls. Where `tekken.json` or `tokenizer.model.v…` lies beside it, "
-    "mistral-common, and vLLM with `--tokenizer-mode mistral`, give them, too, and take no text for a control token."
+_OF_TOOLS: Final = (
+    "Arguments of tools are given to it as objects, and so are results that are JSON where the tokenizer is v2 or v3; "
+    "ids of calls have nine letters or digits, and results the order of the calls. mistral-common, and vLLM with "
+    "`--tokenizer-mode mistral`, make the trained ids of `{exact}`, and take no text for a control token."
+)
+_USE_TEXT: Final = 'inputs = tokenizer("a text", return_tensors="pt")\n'
+_USE_CHAT: Final = (
+    'messages = [{"role": "user", "content": "a question"}]\n'
+    "inputs = tokenizer.apply_chat_template(\n"
+    '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"\n'
+    ")\n"
+)
+_GENERATE: Final = "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))\n"
+_CLASSIFY: Final = (
+    "logits = model(**inputs).logits[0].tolist()\n"
+    "print({label: logits[number] for number, label in model.config.id2label.items()})\n"
 )
 LIBRARIES: Final = ("deepspeed", "finetune-trainer", "peft", "torch", "transformers")
 
 
-def model_card(snapshot: Snapshot, prepared: Prepared, history: History) -> str:
+def model_card(snapshot: Snapshot, prepared: Prepared, history: History, rendering: Rendering) -> str:
     """Markdown under the front matter that hubs read."""
     spec = snapshot.spec
     is_adapter = spec.method.adapter is not None
@@ -42,7 +55,7 @@ def model_card(snapshot: Snapshot, prepared: Prepared, history: History) -> str:
         ),
         "## How to load it\n",
         f"```python\n{_loading(spec.task.type, spec.model.uri, is_adapter=is_adapter)}```\n",
-        f"{_TEXTS_SAID if spec.task.type in PLAIN_TEXTS else _CHATS_SAID}\n",
+        f"{_of_texts(spec.task.type, rendering)}\n",
         "## Where it comes from\n",
         _table(("", ""), _provenance(snapshot, prepared)),
         "## How it was made\n",
@@ -82,18 +95,14 @@ def _loading(task: TaskType, base_uri: str, *, is_adapter: bool) -> str:
     labels = task is TaskType.CLASSIFICATION
     architecture = "AutoModelForSequenceClassification" if labels else "AutoModelForCausalLM"
     base = json.dumps(f"{base_uri}, downloaded")
-    encode = (
-        'ids = tokenizer("a text")["input_ids"]\n'
-        if task in PLAIN_TEXTS
-        else 'messages = [{"role": "user", "content": "a question"}]\n'
-        "ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)\n"
-    )
+    use = _USE_TEXT if task in PLAIN_TEXTS else _USE_CHAT
+    use += _CLASSIFY if labels else _GENERATE
     if not is_adapter:
         return (
             f"from transformers import AutoTokenizer, {architecture}\n\n"
             'tokenizer = AutoTokenizer.from_pretrained("this folder")\n'
             f'model = {architecture}.from_pretrained("this folder")\n'
-            f"{encode}"
+            f"{use}"
         )
     config = ', config=AutoConfig.from_pretrained("this folder")' if labels else ""
     return (
@@ -102,8 +111,15 @@ def _loading(task: TaskType, base_uri: str, *, is_adapter: bool) -> str:
         'tokenizer = AutoTokenizer.from_pretrained("this folder")\n'
         f"base = {architecture}.from_pretrained({base}{config})\n"
         'model = PeftModel.from_pretrained(base, "this folder")\n'
-        f"{encode}"
+        f"{use}"
     )
+
+
+def _of_texts(task: TaskType, rendering: Rendering) -> str:
+    """How they become the ids that were trained."""
+    if task in PLAIN_TEXTS:
+        return f"{_TEXTS_SAID} {rendering.sentence}"
+    return f"{rendering.sentence} {_OF_TOOLS.format(exact=rendering.exact)}" if rendering.exact else rendering.sentence
 
 
 def _provenance(snapshot: Snapshot, prepared: Prepared) -> list[tuple[str, str]]:

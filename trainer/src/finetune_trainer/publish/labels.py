@@ -44,7 +44,8 @@ def _of_each(found: Measures) -> str:
         f'<td class="number">{label.f1:.3f}</td></tr>'
         for label in found.labels
     )
-    return f"<details open><summary>Each label</summary><table><tr><th>Label</th>{head}</tr>{lines}</table></details>"
+    table = f'<div class="scroll"><table><tr><th>Label</th>{head}</tr>{lines}</table></div>'
+    return f"<details open><summary>Each label</summary>{table}</details>"
 
 
 def _confusion(found: Measures) -> str:
@@ -61,7 +62,7 @@ def _confusion(found: Measures) -> str:
     note = "" if len(shown) == len(found.labels) else f", the {MOST_IN_TABLE} commonest labels"
     return (
         f"<details open><summary>True label by line, told label by column{note}</summary>"
-        f'<div style="overflow-x:auto"><table><tr><th></th>{head}</tr>{lines}</table></div></details>'
+        f'<div class="scroll"><table><tr><th></th>{head}</tr>{lines}</table></div></details>'
     )
 
 

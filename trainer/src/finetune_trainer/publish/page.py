@@ -14,6 +14,7 @@ from finetune_trainer.history import History, Sample
 from finetune_trainer.pages.chart import Band, Curve, chart, smoothed
 from finetune_trainer.pages.document import amount, document, name_table
 from finetune_trainer.publish.labels import label_section
+from finetune_trainer.publish.rendering import Rendering
 from finetune_trainer.publish.scores import score_section
 from finetune_trainer.publish.timeline import timeline_section
 from finetune_trainer.telemetry import Telemetry
@@ -21,7 +22,12 @@ from finetune_trainer.verified import ListedFile
 
 
 def report_page(
-    snapshot: Snapshot, prepared: Prepared, history: History, telemetry: Telemetry, files: Sequence[ListedFile]
+    snapshot: Snapshot,
+    prepared: Prepared,
+    history: History,
+    telemetry: Telemetry,
+    rendering: Rendering,
+    files: Sequence[ListedFile],
 ) -> str:
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
     per_token = snapshot.spec.task.type in (TaskType.INSTRUCTION, TaskType.COMPLETION)
@@ -34,7 +40,7 @@ def report_page(
         _samples(history.samples or ()),
         _data(prepared.data, snapshot),
         _configuration(snapshot, prepared),
-        _provenance(snapshot, prepared, files),
+        _provenance(snapshot, prepared, rendering, files),
     )
     title = f"{snapshot.namespace}/{snapshot.name}"
     header = (
@@ -71,7 +77,7 @@ def _figures(prepared: Prepared, history: History, *, per_token: bool) -> str:
 def _curves(history: History) -> str:
     losses = [(point.step, point.loss) for point in history.points]
     validations = [(validation.step, validation.loss) for validation in history.validations]
-    best = [(step, loss) for step, loss in validations if step == history.best_step]
+    best = [] if history.best is None else [(history.best.step, history.best.loss)]
     drawn = chart(
         [
             Curve("training", "raw", losses),
@@ -90,7 +96,7 @@ def _curves(history: History) -> str:
         named.append(("good", "the best validation, whose weights are published"))
     if history.skipped:
         named.append(("gone", "steps that were left out"))
-    key = "".join(f'<i style="background:var(--{color})"></i>{name}' for color, name in named)
+    key = "".join(f'<span><i style="background:var(--{color})"></i>{name}</span>' for color, name in named)
     rates = chart(
         [Curve("learning rate", "train", [(point.step, point.learning_rate) for point in history.points])],
         label="learning rate over optimizer steps",
@@ -142,7 +148,7 @@ def _configuration(snapshot: Snapshot, prepared: Prepared) -> str:
     )
 
 
-def _provenance(snapshot: Snapshot, prepared: Prepared, files: Sequence[ListedFile]) -> str:
+def _provenance(snapshot: Snapshot, prepared: Prepared, rendering: Rendering, files: Sequence[ListedFile]) -> str:
     rows = [
         ("Run", prepared.run),
         ("Base model", prepared.model_digest),
@@ -154,11 +160,12 @@ def _provenance(snapshot: Snapshot, prepared: Prepared, files: Sequence[ListedFi
         f"<td><code>{file.sha256}</code></td></tr>"
         for file in files
     )
+    style = ' class="warning"' if rendering.reason else ""
     return (
-        f"<section><h2>Provenance</h2>{name_table(rows, code=True)}"
-        "<details><summary>Files and their checksums</summary>"
+        f"<section><h2>Provenance</h2><p{style}>{escape(rendering.sentence)}</p>"
+        f'{name_table(rows, code=True)}<details><summary>Files and their checksums</summary><div class="scroll">'
         f'<table><tr><th>File</th><th class="number">Bytes</th><th>SHA-256</th></tr>{listed}</table>'
-        "</details></section>"
+        "</div></details></section>"
     )
 
 

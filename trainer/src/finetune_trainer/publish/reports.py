@@ -11,14 +11,22 @@ from finetune_trainer.history import History
 from finetune_trainer.publication import METRICS, REPORT, SAMPLES
 from finetune_trainer.publish.card import CARD, model_card
 from finetune_trainer.publish.page import report_page
+from finetune_trainer.publish.rendering import Rendering
 from finetune_trainer.publish.tensorboard import write_events
 from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.verified import files_under
 
 
-def write_reports(folder: Path, snapshot: Snapshot, prepared: Prepared, history: History, telemetry: Telemetry) -> None:
+def write_reports(
+    folder: Path,
+    snapshot: Snapshot,
+    prepared: Prepared,
+    history: History,
+    telemetry: Telemetry,
+    rendering: Rendering,
+) -> None:
     """Below `folder`, where the model's own files lie already."""
-    (folder / CARD).write_text(model_card(snapshot, prepared, history), "utf-8")
+    (folder / CARD).write_text(model_card(snapshot, prepared, history, rendering), "utf-8")
     model_files = files_under(folder)
     (folder / "reports").mkdir()
     samples = [sample.to_json() for sample in history.samples or ()]
@@ -27,6 +35,7 @@ def write_reports(folder: Path, snapshot: Snapshot, prepared: Prepared, history:
         json.dumps(
             {
                 "metrics": history.metrics.to_json(),
+                "rendering": rendering.to_json(),
                 "steps": [point.to_json() for point in history.points],
                 "validations": [validation.to_json() for validation in history.validations],
                 **{
@@ -45,5 +54,5 @@ def write_reports(folder: Path, snapshot: Snapshot, prepared: Prepared, history:
         ),
         "utf-8",
     )
-    (folder / REPORT).write_text(report_page(snapshot, prepared, history, telemetry, model_files), "utf-8")
+    (folder / REPORT).write_text(report_page(snapshot, prepared, history, telemetry, rendering, model_files), "utf-8")
     write_events(folder, history, telemetry)

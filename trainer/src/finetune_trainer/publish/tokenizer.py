@@ -11,9 +11,9 @@ from mistral_common.tokens.tokenizers.sentencepiece import SentencePieceTokenize
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from tokenizers import Tokenizer
 
-from finetune_trainer import tokenizers
 from finetune_trainer.publish.chat_template import mistral_template
 from finetune_trainer.publish.fast_tokenizer import fast_tokenizer
+from finetune_trainer.tokenizers import ChatTokenizer
 from finetune_trainer.tokenizers.huggingface import read_settings, template_source
 from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
 
@@ -28,8 +28,8 @@ _OVERRIDING: Final = ("add_bos_token", "add_eos_token", "chat_template")
 """What tokenizer.json and the template's own file say otherwise, or nothing of."""
 
 
-def write_tokenizer(base: Path, folder: Path, *, chats: bool) -> None:
-    """Write to `folder` the tokenizer of the base model's, and no file that any reader would take for another.
+def write_tokenizer(trained: ChatTokenizer, base: Path, folder: Path, *, chats: bool) -> None:
+    """Write to `folder` the tokenizer that was loaded from `base`, and no file that any reader would take for another.
 
     Mistral's own file keeps its content and gets the name from which mistral-common takes its version:
     `tokenizer.model` is v1 to it, whatever it holds. What Hugging Face's files of the base said beside it is written
@@ -39,7 +39,6 @@ def write_tokenizer(base: Path, folder: Path, *, chats: bool) -> None:
         chats: whether conversations were trained. Only then there is a chat template: without one
             `apply_chat_template` refuses to write what the model never saw, and `tokenizer(text)` gives what it did.
     """
-    trained = tokenizers.load(base)
     if isinstance(trained, MistralChatTokenizer):
         settings, template = _write_mistral(trained.published, folder, chats=chats)
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -170,6 +171,8 @@ def _write_config(trained: Trained, folder: Path) -> None:
     settings["architectures"] = [trained.head.architecture(trained.base_folder).__name__]
     settings.pop("dtype", None)
     settings["torch_dtype"] = str(trained.dtype).removeprefix("torch.")
+    # Of an older one transformers warns that the tokenizer beside it may split words by a wrong pattern.
+    settings["transformers_version"] = transformers.__version__
     (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True), "utf-8")
 
 

@@ -10,7 +10,7 @@ from finetune_trainer.tasks import classification, completion, instruction, pref
 from finetune_trainer.tasks.labels import LabelRules
 from finetune_trainer.tasks.rows import Document, Messages, Room
 from finetune_trainer.tasks.shapes import Shape
-from finetune_trainer.tokenizers import ChatTokenizer
+from finetune_trainer.tokenizers import ChatTokenizer, NotEncodable
 
 
 class Task(Protocol):
@@ -58,3 +58,13 @@ PLAIN_TEXTS: Final = frozenset({spec.TaskType.COMPLETION, spec.TaskType.CLASSIFI
 def task_for(task: spec.Task) -> Task:
     """The task that the spec names."""
     return _TASKS[task.type](task)
+
+
+def documents_of(messages: Messages, task: Task, tokenizer: ChatTokenizer, room: Room) -> tuple[Document, ...]:
+    """What a row becomes. Raises NotEncodable or TooLong."""
+    documents = tuple(task.encode(messages, tokenizer))
+    if not all(start < end for document in documents for start, end in document.encoded.trained):
+        raise NotEncodable("the tokenizer makes no tokens of what is to be learnt")
+    if max(len(document.encoded.ids) for document in documents) > room.tokens:
+        documents = tuple(task.shorten(messages, documents, tokenizer, room))
+    return documents

@@ -78,6 +78,15 @@ class MistralChatTokenizer:
         except (MistralCommonException, ValueError, RuntimeError) as error:  # the last is SentencePiece's own
             raise NotEncodable(f"Mistral's encoder refuses it: {error}") from error
 
+    def as_given(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """The same conversation for what sorts and renames nothing, as chat templates do not.
+
+        Calls have ids that Mistral takes, and from v11 on results stand in the order of the calls.
+        """
+        head = sum(1 for message in messages[:2] if message.role in ("tools", "system"))
+        named = self._named(messages[head:])
+        return (*messages[:head], *(turn._replace(calls=()) if turn.role == "tool" else turn for turn in named))
+
     def prove(self, messages: Sequence[Message], documents: Sequence[Encoded]) -> None:
         """By `encode_chat_completion`: of each document, and of what its last answer is generated from."""
         name = f"{self._tokenizer.file_path.name} ({self.version.value})"

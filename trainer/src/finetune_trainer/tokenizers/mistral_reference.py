@@ -47,7 +47,7 @@ class Reference:
 
 def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     tools = read_tools(messages[0].content) if messages[0].role == "tools" else None
-    names = {call.id: call.name for message in messages for call in message.calls}
+    names: dict[str, str] = {}
     turns: list[Any] = []
     for message in messages:
         match message.role:
@@ -56,6 +56,7 @@ def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
             case "user":
                 turns.append(UserMessage(content=message.content))
             case "assistant":
+                names |= {call.id: call.name for call in message.calls}
                 calls = [
                     MistralCall(
                         id=mistral_call_id(call.id), function=FunctionCall(name=call.name, arguments=call.arguments)

@@ -14,9 +14,13 @@ Turn = dict[str, Any]
 def template_input(messages: Sequence[Message]) -> tuple[list[Turn], list[dict[str, Any]] | None]:
     """The turns, and the definitions of tools where there are any."""
     tools = json.loads(messages[0].content) if messages[0].role == "tools" else None
-    turns = messages if tools is None else messages[1:]
-    names = {call.id: call.name for turn in turns for call in turn.calls}
-    return [_turn(turn, names) for turn in turns], tools
+    names: dict[str, str] = {}
+    turns = []
+    for message in messages if tools is None else messages[1:]:
+        # Ids are of one turn: some data sets begin anew with each.
+        names |= {call.id: call.name for call in message.calls}
+        turns.append(_turn(message, names))
+    return turns, tools
 
 
 def _turn(message: Message, names: dict[str, str]) -> Turn:
