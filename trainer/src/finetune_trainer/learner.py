@@ -72,7 +72,7 @@ def learning(stage: TrainStage, gang: Gang) -> Iterator[Learner]:
     """
     shape = read_shape(stage.storage, f"file://{stage.materials.model}")
     division = divide(stage.snapshot, shape, stage.resolved, gang)
-    with telling_what_fits(stage.spec, shape, stage.resolved, division):
+    with telling_what_fits(stage.snapshot, shape, stage.resolved, division):
         yield _made(stage, shape, division, gang)
 
 
