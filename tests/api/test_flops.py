@@ -56,6 +56,17 @@ def test_recomputing_whole_blocks_is_a_forward_pass_without_the_head() -> None:
     assert recomputed(a_training(), [4096], ActivationCheckpointing.SELECTIVE) == 2 * 41_943_040 * 4096
 
 
+def test_a_reference_takes_one_more_pass_forward() -> None:
+    halves, alone = [2048, 2048], flops(a_training(), [2048, 2048], labelled=1000)
+    reference = flops(a_training(has_reference=True), halves, labelled=1000).reference
+    # Of what is frozen a pass back takes as much as one forward, of attention twice as much.
+    assert reference == pytest.approx((alone.blocks + alone.head) / 2 + alone.attention / 3)
+    assert alone.reference == 0
+    initial = Method(lora=LoRA(rank=16, initial_adapter_uri="s3://bucket/model"))
+    with_adapter = flops(a_training(initial, has_reference=True), halves, labelled=1000).reference
+    assert with_adapter == pytest.approx(reference + alone.adapter / 3)
+
+
 @pytest.mark.parametrize(
     ("device", "name"),
     [

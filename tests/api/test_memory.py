@@ -73,6 +73,14 @@ def test_blocks_before_the_first_adapter_keep_nothing() -> None:
     assert estimate(a_training(last), a_choice()).activations < 0.26 * estimate(a_training(), a_choice()).activations
 
 
+def test_a_reference_takes_only_the_adapter_that_it_is() -> None:
+    alone = estimate(a_training(), a_choice())
+    assert estimate(a_training(has_reference=True), a_choice()) == alone
+    initial = Method(lora=LoRA(rank=16, initial_adapter_uri="s3://bucket/model"))
+    assert estimate(a_training(initial), a_choice()) == alone
+    assert estimate(a_training(initial, has_reference=True), a_choice()) == replace(alone, adapter=2 * alone.adapter)
+
+
 def test_a_head_over_a_few_labels_has_no_logits_to_speak_of() -> None:
     without = estimate(a_training(has_vocabulary_head=False), a_choice())
     assert (without.logits, round(without.weights / GB, 1)) == (0, 14.2)

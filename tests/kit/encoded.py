@@ -47,3 +47,23 @@ class Encoded:
 
     def labels(self, _index: int) -> tuple[int, ...]:
         return ()
+
+
+class Pairs(Encoded):
+    """Of each document two linked halves, of each of which the last third is labelled."""
+
+    @property
+    def trained(self) -> NDArray[np.int32]:
+        return np.array([self.mask(index).sum() for index in range(len(self.documents))], np.int32)
+
+    @property
+    def items(self) -> NDArray[np.int32]:
+        return np.ones(len(self.documents), np.int32)
+
+    def breaks(self, index: int) -> tuple[int, ...]:
+        return (len(self.documents[index]) // 2,)
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        (first,) = self.breaks(index)
+        halves = (first, len(self.documents[index]) - first)
+        return np.concatenate([np.arange(length) >= length - length // 3 for length in halves])

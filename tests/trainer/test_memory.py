@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from encoded import Encoded
+from encoded import Encoded, Pairs
 from finetune_api.memory import Choice, Training, estimate
 from finetune_api.spec import LoRA, Method, MethodType, Precision
 from finetune_trainer.prepare.model.architecture import read_config, shape_of
@@ -53,7 +54,7 @@ def a_choice(zero_stage: int = 2) -> Choice:
     return Choice(zero_stage=zero_stage, micro_batch_size=1)
 
 
-def _loaded(folder: str, method: str, precision: str, room: Any = None) -> Any:
+def _loaded(folder: str, method: str, precision: str, room: Any = None, head: Any = None) -> Any:
     import torch
 
     from finetune_trainer.adapters import Adapter
@@ -69,7 +70,7 @@ def _loaded(folder: str, method: str, precision: str, room: Any = None) -> Any:
         precision=training.precision,
         device=torch.device("cpu"),
         room=room,
-        head=language.HEAD,
+        head=head or language.HEAD,
     )
     model.train()
     return model
@@ -81,12 +82,25 @@ def saved(folder: str) -> list[list[Any]]:
 
 
 def _saved(folder: str, method: str, precision: str) -> int:
+    model = _loaded(folder, method, precision)
+    return _kept(model, model.hidden, Encoded.random([TOKENS], vocab_size=200))
+
+
+def saved_by_losses(folder: str) -> list[int]:
+    """Bytes that autograd keeps of a forward pass with its loss: of language, and of what is preferred."""
+    from finetune_trainer.objectives import language, preference
+
+    pairs = Pairs.random([TOKENS], vocab_size=200)
+    models = [_loaded(folder, "LoRA", "Float32", head=head) for head in (language.HEAD, preference.head(0.1))]
+    return [_kept(model, model, pairs) for model in models]
+
+
+def _kept(model: Any, forward: Callable[[Any], Any], documents: Encoded) -> int:
     import torch
 
     from finetune_trainer.packing import PlacedRow
     from finetune_trainer.tokens import tokens_of
 
-    model = _loaded(folder, method, precision)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, Any] = {}
 
@@ -96,10 +110,9 @@ def _saved(folder: str, method: str, precision: str) -> int:
             kept[storage.data_ptr()] = storage
         return tensor
 
-    documents = Encoded.random([TOKENS], vocab_size=200)
     tokens = tokens_of(documents, [PlacedRow(0, (0,))], torch.device("cpu"))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.hidden(tokens)
+        forward(tokens)
     return sum(storage.nbytes() for storage in kept.values())
 
 
@@ -113,6 +126,12 @@ def test_activations_are_what_autograd_saves(preloaded: Preloaded, tmp_path: Pat
     ]
     for (method, precision, measured), (*_, told) in zip(found, expected, strict=True):
         assert measured == pytest.approx(told, rel=0.1), (method, precision)
+
+
+def test_a_reference_keeps_nothing(preloaded: Preloaded, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, hidden_size=128, num_layers=6)
+    ((language, preference),) = preloaded.run(saved_by_losses, folder=str(folder))
+    assert preference == pytest.approx(language, rel=0.01)
 
 
 def held(folder: str) -> list[int]:

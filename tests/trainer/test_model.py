@@ -18,7 +18,7 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
     import torch
 
     from finetune_api.spec import LoRA, Precision
-    from finetune_trainer.adapters import Adapter, without_adapters
+    from finetune_trainer.adapters import Adapter, as_it_began
     from finetune_trainer.failures import StageFailed
     from finetune_trainer.model import load_model
     from finetune_trainer.objectives import language
@@ -39,7 +39,7 @@ def loaded(folder: str, seed: int = 0, precision: str = "BFloat16", modules: tup
     tokens = tokens_of(Encoded.random([30], vocab_size=200), [PlacedRow(0, (0,))], torch.device("cpu"))
     with torch.no_grad():
         loss = float(model(tokens))
-        with without_adapters(model):
+        with as_it_began(model):
             base_loss = float(model(tokens))
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from encoded import Encoded
+from encoded import Encoded, Pairs
+from finetune_api.flops import flops
 from finetune_api.spec import Precision
 from finetune_trainer.packing import Batch
 from finetune_trainer.utilisation import AtPeak
@@ -13,6 +14,7 @@ from shapes import FULL, a_training
 H100 = "NVIDIA H100 80GB HBM3"
 DOCUMENTS = Encoded.random([4096, 2048, 2048, 4096], vocab_size=8)
 BATCH = Batch(epoch=0, epoch_done=0.5, rows=((0,), (1, 2)))
+PAIRS = Batch(epoch=0, epoch_done=0.5, rows=((0,), (1,)))
 
 
 def test_the_real_lengths_of_the_batch_decide_how_long_its_gpus_take_at_least() -> None:
@@ -25,6 +27,15 @@ def test_the_real_lengths_of_the_batch_decide_how_long_its_gpus_take_at_least() 
     seconds = AtPeak(training, DOCUMENTS, H100).seconds(BATCH)
 
     assert seconds == pytest.approx(work / (989.5e12 * training.world_size))
+
+
+def test_of_linked_sequences_none_sees_another_and_their_labelled_tokens_count() -> None:
+    training = a_training(has_reference=True)
+    work = flops(training, [2048, 2048, 1024, 1024], labelled=2 * 682 + 2 * 341).total
+
+    seconds = AtPeak(training, Pairs.random([4096, 2048], vocab_size=8), H100).seconds(PAIRS)
+
+    assert seconds == pytest.approx(work / 989.5e12)
 
 
 @pytest.mark.parametrize(

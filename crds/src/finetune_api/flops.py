@@ -27,6 +27,8 @@ class Flops:
     head: float
     """Of labelled tokens only."""
     adapter: float
+    reference: float
+    """Once more forward, through the model as it began."""
 
     @property
     def total(self) -> float:
@@ -34,7 +36,9 @@ class Flops:
 
 
 def flops(training: Training, lengths: Iterable[int], *, labelled: int) -> Flops:
-    """Of one pass forward and back over documents of these lengths, `labelled` of whose tokens are learnt.
+    """Of one pass forward and back over sequences of these lengths, `labelled` of whose tokens are learnt.
+
+    A document is one sequence, or several linked ones.
 
     A token takes 2 per weight forward, 2 for the gradient of the input and 2 for that of the weight where it is
     trained; LoRA's share is 4·N + 6·N_lora. A pair of query and key takes 4·q forward, for the score and for the sum,
@@ -48,11 +52,13 @@ def flops(training: Training, lengths: Iterable[int], *, labelled: int) -> Flops
     passes = 6 if training.method.adapter is None else 2 + 2 * back
     head_passes = 6 if training.method.adapter is None else 4
     head = shape.head_parameters if training.has_vocabulary_head else 0
+    forward = 2 * (matrices + training.reference_parameters) * tokens + 4 * shape.query_size * pairs
     return Flops(
         blocks=float(passes * matrices * tokens),
         attention=4 * shape.query_size * pairs * (1 + 2 * back),
         head=float(head_passes * head * labelled),
         adapter=float(6 * training.adapter_parameters * tokens),
+        reference=forward + 2.0 * head * labelled if training.has_reference else 0.0,
     )
 
 

@@ -38,7 +38,7 @@ _FP32: Final = 4
 _NF4_BYTES: Final = 0.5 + 0.127 / 8
 """4 bits, and 0.127 more for the constants of blocks of 64, quantized themselves (arXiv 2305.14314 §3)."""
 _GIB: Final = 1 << 30
-PROCESS: Final = _GIB * 3 // 4
+_PROCESS: Final = _GIB * 3 // 4
 """Of an interpreter with PyTorch, transformers and DeepSpeed in it, measured; on a GPU the like is the CUDA context."""
 GPU_CONTEXT: Final = _GIB
 """CUDA context, kernels, cuBLAS's workspace, NCCL's channels. Not measured by us."""
@@ -63,6 +63,8 @@ class Training:
     gpu: bool
     has_vocabulary_head: bool
     """Of Classification it is a handful of labels instead."""
+    has_reference: bool = False
+    """Of Preference: documents are two linked sequences, and pass once more forward through the model as it began."""
 
     @classmethod
     def of(cls, spec: Spec, shape: ModelShape, precision: Precision) -> Training:
@@ -77,6 +79,7 @@ class Training:
             world_size=workers.nodes * max(1, workers.gpus_per_node),
             gpu=workers.gpus_per_node > 0,
             has_vocabulary_head=spec.task.type is not TaskType.CLASSIFICATION,
+            has_reference=spec.task.type is TaskType.PREFERENCE,
         )
 
     @property
@@ -105,6 +108,13 @@ class Training:
         return self.shape.adapter_parameters(adapter.rank, self.target_modules, self.trained_layers)
 
     @property
+    def reference_parameters(self) -> int:
+        """Of the frozen copy of the adapter that training goes on from, where it is compared with that."""
+        adapter = self.method.adapter
+        goes_on = adapter is not None and adapter.initial_adapter_uri is not None
+        return self.adapter_parameters if self.has_reference and goes_on else 0
+
+    @property
     def trained_parameters(self) -> int:
         return self.adapter_parameters or self.base_parameters
 
@@ -127,7 +137,7 @@ class Estimate:
     weights: int
     """Of the base model, or this process's part of them."""
     adapter: int
-    """Of LoRA."""
+    """Of LoRA, with the frozen copy that Preference compares with."""
     gradients: int
     """Accumulated over the micro batches, in fp32."""
     optimizer: int
@@ -140,8 +150,6 @@ class Estimate:
     """The head's, of as many tokens as are projected at once."""
     working: int
     """What comes and goes with one block, or with the optimizer's step where that is more."""
-    checkpoint: int
-    """The copy that a checkpoint is written from; of GPUs it lies in the memory of their pod."""
     overhead: int
     """Of the process itself, and lost between allocations."""
 
@@ -151,7 +159,10 @@ class Estimate:
 
 
 def estimate(training: Training, choice: Choice) -> Estimate:
-    """What a process of this training takes when the work is divided so."""
+    """What a process of this training takes when the work is divided so.
+
+    A reference's pass is over before anything is kept for the way back, so that the peak does not rise by it.
+    """
     shape, size = training.shape, training.weight_bytes
     weights, adapter = _weights(training, choice.zero_stage)
     gradients, optimizer, buffers = _states(training, choice.zero_stage)
@@ -175,14 +186,8 @@ def estimate(training: Training, choice: Choice) -> Estimate:
         activations=tokens * activations,
         logits=logits,
         working=working,
-        checkpoint=0 if training.gpu else checkpoint_copy(training),
-        overhead=GPU_CONTEXT + int(_FRAGMENTED * comes_and_goes) if training.gpu else PROCESS,
+        overhead=GPU_CONTEXT + int(_FRAGMENTED * comes_and_goes) if training.gpu else _PROCESS,
     )
-
-
-def checkpoint_copy(training: Training) -> int:
-    """Bytes that a process copies to write a checkpoint from, as many as its shard has: masters and moments, 12·T/W."""
-    return 3 * _FP32 * training.trained_parameters // training.world_size
 
 
 def choose(
@@ -248,7 +253,8 @@ def _weights(training: Training, zero_stage: int) -> tuple[int, int]:
     base = size * training.base_parameters
     if training.method.type is MethodType.QLORA:
         base -= int((size - _NF4_BYTES) * shape.num_hidden_layers * shape.block_matrices)
-    return base // (training.world_size if zero_stage == 3 else 1), size * training.adapter_parameters
+    adapters = training.adapter_parameters + training.reference_parameters
+    return base // (training.world_size if zero_stage == 3 else 1), size * adapters
 
 
 def _states(training: Training, zero_stage: int) -> tuple[int, int, int]:
@@ -260,7 +266,7 @@ def _states(training: Training, zero_stage: int) -> tuple[int, int, int]:
     beside the weights it gathers.
     """
     trained, size, world_size = training.trained_parameters, training.weight_bytes, training.world_size
-    optimizer = checkpoint_copy(training)
+    optimizer = 3 * _FP32 * trained // world_size
     bucket = min(trained, BUCKET_ELEMENTS)
     match zero_stage:
         case 1:

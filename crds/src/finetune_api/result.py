@@ -132,14 +132,12 @@ class Published(Model):
 
 
 class MicroBatch(Model):
-    """What did not fit into the memory of a gang's GPUs. The next attempt is told, and goes on from there."""
+    """Of a gang whose GPUs ran out of memory."""
 
     tried: Count
     """Packed rows in one forward pass."""
     fits: Count
-    """The most that are tried next."""
-    halvings: Count
-    """How often it has been halved, this time included."""
+    """What the next attempt starts with."""
 
 
 class Result(Model):

@@ -152,7 +152,7 @@ class PreferenceTask(Model):
     rejected_field: FieldName = "rejected"
     """Field that holds the other one."""
     beta: Annotated[float, Field(gt=0, le=100)] = 0.1
-    """How dear it is to move away from the base model: the smaller, the further the answers may move."""
+    """How dear it is to move away from where training began: the smaller, the further the answers may move."""
 
 
 LARGEST_CHOSEN_BATCH: Final = 64
@@ -329,7 +329,7 @@ class Data(Model):
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
     overlong: Overlong = Overlong.REJECT
-    """Above `sequenceLength`: Reject, or TruncatePrompt: old turns go, a question's start, a labelled text's end."""
+    """Above `sequenceLength`: Reject (always pairs), or TruncatePrompt: old turns, a question's start, a text's end."""
     max_bad_row_percent: Annotated[int, Field(ge=0, le=100)] = 1
     """Rejected rows (unparseable or invalid) above this share end the job before training; fewer than 10 never do."""
     min_train_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
@@ -360,7 +360,7 @@ class LoRA(Model):
     rank_stabilized: bool = False
     """Scale the update by alpha / √rank instead (arXiv 2312.03732)."""
     initial_adapter_uri: OutputUri | None = None
-    """Adapter to go on from, made for this very base model: a folder with adapter_model.safetensors."""
+    """Adapter for this very base model (adapter_model.safetensors) to go on from; Preference also compares with it."""
 
 
 class Method(Model):
@@ -597,7 +597,7 @@ class Checkpoint(Model):
     interval_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     """Wall time between checkpoints; one is also taken at the end and on SIGTERM."""
     keep_last: Annotated[int, Field(ge=1, le=100)] = 2
-    """Committed checkpoints that stay, 12 bytes a trained weight each; up to two more where ten steps outlast them."""
+    """Committed checkpoints that are kept."""
 
 
 class IfExists(StrEnum):

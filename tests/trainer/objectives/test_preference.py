@@ -5,36 +5,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import pods
 from corpora import prepare_snapshot
-from encoded import Encoded
+from encoded import Pairs
 from finetune_api.contract import Stage
 from finetune_api.result import Published
+from finetune_api.spec import LoRA
 from finetune_trainer.prepare import prepare
+from finetune_trainer.prepare.model.adapter import expected_adapter
+from finetune_trainer.prepare.model.architecture import read_config
 from finetune_trainer.storage import open_storage
 from jobs import make_job
 from tiny_models import tiny_model
 
 LENGTHS = [20, 12, 31, 44, 9, 26, 15]
 BETA = 0.3
+SIZE = {"rank": 4, "alpha": 8}
+MODULES = ("q_proj", "down_proj")
 
 
-class Pairs(Encoded):
-    """Each document is two sequences, of which the last third is labelled."""
-
-    def breaks(self, index: int) -> tuple[int, ...]:
-        return (len(self.documents[index]) // 2,)
-
-    def mask(self, index: int) -> np.ndarray:
-        return np.concatenate([np.arange(length) >= length - length // 3 for length in self.halves(index)])
-
-    def halves(self, index: int) -> tuple[int, int]:
-        length = len(self.documents[index])
-        return length // 2, length - length // 2
-
-
-def load(folder: str, *, fresh: bool = False) -> Any:
+def load(folder: str, *, initial: str | None = None, fresh: bool = False) -> Any:
     import torch
 
     from finetune_api.spec import LoRA, Precision
@@ -46,7 +38,7 @@ def load(folder: str, *, fresh: bool = False) -> Any:
     objective = Preference.of(spec, Any, Any)
     model = load_model(
         Path(folder),
-        adapter=Adapter(lora=LoRA(rank=4, alpha=8), target_modules=("q_proj", "down_proj")),
+        adapter=Adapter(lora=LoRA(**SIZE), target_modules=MODULES, initial=Path(initial) if initial else None),
         seed=3,
         precision=Precision.FLOAT32,
         device=torch.device("cpu"),
@@ -63,7 +55,7 @@ def compared(folder: str) -> dict[str, Any]:
     """Margins and loss of packed pairs, and those of each sequence alone by transformers' own logits."""
     import torch
 
-    from finetune_trainer.adapters import without_adapters
+    from finetune_trainer.adapters import as_it_began
     from finetune_trainer.packing import PlacedRow
     from finetune_trainer.tokens import tokens_of
 
@@ -91,7 +83,7 @@ def compared(folder: str) -> dict[str, Any]:
     with torch.no_grad():
         for document in range(4):
             chosen, rejected = sequences(document)
-            with without_adapters(model):
+            with as_it_began(model):
                 chosen_before, rejected_before = sequences(document)
             leads.append(chosen - rejected)
             margins.append(BETA * ((chosen - chosen_before) - (rejected - rejected_before)))
@@ -120,14 +112,13 @@ def test_margins_are_those_of_each_answer_alone_against_the_model_without_its_ad
 
 
 def scored(folder: str, micro_batch_size: int, fresh: bool = False) -> Any:
-    from finetune_trainer.evaluate import Examinee
     from finetune_trainer.gang import form_gang
 
     objective, model = load(folder, fresh=fresh)
     documents: Any = Pairs.random(LENGTHS, vocab_size=200)
     with form_gang(os.environ, gpu=False) as gang:
-        examinee = Examinee(model=model, gang=gang, micro_batch_size=micro_batch_size, beat=lambda: None)
-        score = objective.examination(examinee).score(documents, max_rows=6)
+        examination = objective.examination(model, gang, micro_batch_size=micro_batch_size, beat=lambda: None)
+        score = examination.score(documents, max_rows=6)
     return score.to_json()
 
 
@@ -143,6 +134,58 @@ def test_before_training_no_answer_has_gained_on_the_other(preloaded, folder):
     (score,) = preloaded.run(scored, folder=folder, micro_batch_size=1, fresh=True)
     assert score["loss"] == pytest.approx(np.log(2))
     assert (score["accuracy"], score["figures"]["Margin"]) == (0, 0)
+
+
+def going_on(folder: str, adapter: str) -> dict[str, Any]:
+    """Margins of a model that goes on from an adapter: as it is then, and once its own adapter has been stirred.
+
+    Beside the latter what they are by two models: that one, and one that learns language from the same adapter.
+    """
+    import torch
+
+    from finetune_api.spec import LoRA, Precision
+    from finetune_trainer.adapters import Adapter
+    from finetune_trainer.model import load_model
+    from finetune_trainer.objectives import language
+    from finetune_trainer.packing import PlacedRow
+    from finetune_trainer.tokens import tokens_of
+
+    tokens = tokens_of(Pairs.random(LENGTHS, vocab_size=200), [PlacedRow(0, (0, 1, 2))], torch.device("cpu"))
+    plain = load_model(
+        Path(folder),
+        adapter=Adapter(lora=LoRA(**SIZE), target_modules=MODULES, initial=Path(adapter)),
+        seed=0,
+        precision=Precision.FLOAT32,
+        device=torch.device("cpu"),
+        head=language.HEAD,
+    )
+
+    def likelihoods(model: Any) -> torch.Tensor:
+        labelled = model.hidden(tokens).index_select(0, tokens.predictors)
+        losses = model.mistral.lm_head(labelled, tokens.targets, reduction="none")
+        return torch.zeros(6).index_add(0, tokens.owners, -losses)
+
+    with torch.no_grad():
+        (_, begun), (_, stirred) = (load(folder, initial=adapter, fresh=fresh) for fresh in (True, False))
+        chosen, rejected = (likelihoods(stirred) - likelihoods(plain)).reshape(3, 2).unbind(dim=1)
+        return {
+            "begun": begun.pairs(tokens).margins.tolist(),
+            "stirred": stirred.pairs(tokens).margins.tolist(),
+            "by two models": (BETA * (chosen - rejected)).tolist(),
+            "trained": sorted({name.split(".")[-2] for name, p in stirred.named_parameters() if p.requires_grad}),
+        }
+
+
+def test_what_goes_on_from_an_adapter_is_compared_with_that(preloaded, folder, tmp_path):
+    expected = expected_adapter(read_config(json.loads(Path(folder, "config.json").read_text())), LoRA(**SIZE), MODULES)
+    random = np.random.default_rng(0)
+    tensors = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in expected.items()}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    (found,) = preloaded.run(going_on, folder=folder, adapter=str(tmp_path))
+    assert found["begun"] == [0, 0, 0]
+    assert found["stirred"] == pytest.approx(found["by two models"], abs=1e-5)
+    assert np.ptp(found["stirred"]) > 0.1
+    assert found["trained"] == ["default"]
 
 
 def pod(folder: str, snapshot: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -23,8 +23,10 @@ from finetune_trainer.prepare.model.adapter import WEIGHTS_FILE
 from finetune_trainer.prepare.model.initial import FIELD, HEAD
 from finetune_trainer.weights import Stored
 
-NAME = "default"
-"""Of the only adapter, within PEFT."""
+NAME: Final = "default"
+"""Of the adapter that is trained, within PEFT."""
+BEFORE: Final = "before"
+"""Of a frozen copy of the adapter that training goes on from, where what is learnt is compared with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +54,20 @@ def configuration(adapter: Adapter, num_layers: int) -> LoraConfig:
     )
 
 
-def inject(model: Any, adapter: Adapter, in_flight: RowsInFlight) -> None:
-    """Add adapters without values to a model on the meta device; nothing else of it is trained from now on."""
+def inject(model: Any, adapter: Adapter, in_flight: RowsInFlight, *, compared: bool) -> None:
+    """Add adapters without values to a model on the meta device; nothing else of it is trained from now on.
+
+    `compared`: whether `as_it_began` will be asked for.
+    """
     settings = configuration(adapter, model.config.num_hidden_layers)
+    if compared and adapter.initial is not None:
+        frozen = replace(settings, inference_mode=True)
+        inject_adapter_in_model(frozen, model, adapter_name=BEFORE, low_cpu_mem_usage=True)
+    # What PEFT was given last is what it computes with.
     inject_adapter_in_model(settings, model, adapter_name=NAME, low_cpu_mem_usage=True)
     if adapter.lora.dropout:
         for index, layer in enumerate(_layers(model)):
             layer.lora_dropout[NAME] = RowDropout(adapter.lora.dropout, index, in_flight)
-
-
-def is_adapter(parameter_name: str) -> bool:
-    """Whether a parameter of this name is part of an adapter."""
-    return f".{NAME}." in parameter_name
 
 
 def drawn(parameter_name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -93,20 +97,22 @@ def initial_weights(adapter: Adapter, labels: Mapping[int, str] | None) -> Store
 
 
 def published_name(parameter_name: str) -> str:
-    """The key in adapter_model.safetensors of a trained parameter of the transformers model."""
-    return f"base_model.model.{parameter_name.replace(f'.{NAME}.', '.')}"
+    """The key in adapter_model.safetensors of an adapter's parameter, or of another trained one."""
+    return f"base_model.model.{parameter_name.replace(f'.{NAME}.', '.').replace(f'.{BEFORE}.', '.')}"
 
 
 @contextmanager
-def without_adapters(model: nn.Module) -> Iterator[None]:
-    """The base model as it was."""
-    # PEFT's own switch would also say of the weights that they are not trained, to whoever divides them among ranks.
+def as_it_began(model: nn.Module) -> Iterator[None]:
+    """The model before training: without its adapters, or with the frozen copy of the one that it goes on from."""
+    # PEFT's own switches would also say of the weights that they are not trained, to whoever divides them among ranks.
     for layer in _layers(model):
-        layer._disable_adapters = True
+        layer._active_adapter = BEFORE
+        layer._disable_adapters = BEFORE not in layer.lora_A
     try:
         yield
     finally:
         for layer in _layers(model):
+            layer._active_adapter = NAME
             layer._disable_adapters = False
 
 

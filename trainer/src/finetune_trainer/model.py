@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -39,8 +38,6 @@ class PackedModel(nn.Module):
         super().__init__()
         self.mistral = mistral
         self.in_flight = in_flight
-        self.initial: Mapping[nn.Parameter, Callable[[], Values]] = {}
-        """What each trained parameter was made of: read or drawn again by who goes back to the start."""
 
     def hidden(self, tokens: Tokens) -> Tensor:
         """What the blocks make of each token, [tokens, width]."""
@@ -71,6 +68,8 @@ class Head:
     """Of config.json."""
     layer: str | None = None
     """A linear layer that base models lack: drawn, computed in fp32, and trained whatever the method."""
+    compared: bool = False
+    """Whether what it minimises is measured against the model as it was before training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +112,7 @@ def load_model(
     _refuse_others(stored, names, head)
     in_flight = RowsInFlight(seed)
     if adapter is not None:
-        adapters.inject(base, adapter, in_flight)
+        adapters.inject(base, adapter, in_flight, compared=head.compared)
         if head.layer is not None:
             base.get_submodule(head.layer).requires_grad_()
 
@@ -132,23 +131,16 @@ def load_model(
 
     make = room or whole_on(device)
 
-    made_of: dict[nn.Parameter, Callable[[], Values]] = {}
-
     def parameter(name: str, like: nn.Parameter) -> nn.Parameter:
         if quantized.is_quantized(like):
             return quantized.quantize(like, values(name, like), DTYPES[precision], device)
-        made = make(like.to(DTYPES[precision]), values(name, like))
-        if made.requires_grad:
-            made_of[made] = partial(values, name, like)
-        return made
+        return make(like.to(DTYPES[precision]), values(name, like))
 
     _give_weights(base, parameter)
     recompute(base, computation.activation_checkpointing, compiled=computation.compiled)
     if computation.compiled:
         compile_blocks(base)
-    model = head.module(base, in_flight)
-    model.initial = made_of
-    return model
+    return head.module(base, in_flight)
 
 
 def _without_weights(

@@ -6,6 +6,7 @@ Pure. Only the model's own arithmetic counts, over the real lengths of a batch's
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from finetune_api.flops import flops, gpu_named
 from finetune_api.memory import Training
@@ -29,7 +30,14 @@ class AtPeak:
         known = None if self.gpu is None else gpu_named(self.gpu)
         if known is None or self.training.precision is not Precision.BFLOAT16:
             return None
-        lengths = self.documents.lengths[batch.documents].tolist()
         labelled = int(self.documents.trained[batch.documents].sum())
-        work = flops(self.training, lengths, labelled=labelled).total
+        work = flops(self.training, self._lengths(batch.documents), labelled=labelled).total
         return work / (known.peak * self.training.world_size)
+
+    def _lengths(self, chosen: list[int]) -> list[int]:
+        """Of their sequences, which of pairs are two."""
+        lengths: list[int] = self.documents.lengths[chosen].tolist()
+        if not self.training.has_reference:
+            return lengths
+        edges = ([0, *self.documents.breaks(index), end] for index, end in zip(chosen, lengths, strict=True))
+        return [end - start for ends in edges for start, end in pairwise(ends)]

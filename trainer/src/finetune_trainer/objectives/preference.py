@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -10,15 +11,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from finetune_api.spec import PreferenceTask, Spec
-from finetune_trainer.adapters import without_adapters
+from finetune_trainer.adapters import as_it_began
 from finetune_trainer.architectures import causal_language_model
 from finetune_trainer.dropout import RowsInFlight
-from finetune_trainer.evaluate import Examinee, evaluated_rows, inference
+from finetune_trainer.evaluate import evaluated_rows, inference, shared_out
+from finetune_trainer.gang import Gang
 from finetune_trainer.history import History, Score
 from finetune_trainer.model import Head, PackedModel
 from finetune_trainer.prepared import Documents, PreparedData
 from finetune_trainer.tokenizers import ChatTokenizer
-from finetune_trainer.tokens import Tokens
+from finetune_trainer.tokens import Tokens, tokens_of
 
 
 class Pairs(NamedTuple):
@@ -31,7 +33,7 @@ class Pairs(NamedTuple):
 
 
 class PreferenceModel(PackedModel):
-    """Learns to prefer; the base model, which is this one without its adapters, is where it starts from."""
+    """Learns to prefer, compared with itself as it was before training: without adapters, or with the initial one."""
 
     def __init__(self, mistral: Any, in_flight: RowsInFlight, *, beta: float) -> None:
         super().__init__(mistral, in_flight)
@@ -43,7 +45,7 @@ class PreferenceModel(PackedModel):
 
     def pairs(self, tokens: Tokens) -> Pairs:
         """Of documents of two linked sequences: the chosen answer and the rejected one."""
-        with torch.no_grad(), without_adapters(self):
+        with torch.no_grad(), as_it_began(self):
             reference = self._log_likelihoods(tokens)
         policy = self._log_likelihoods(tokens)
         pairs = torch.tensor(tokens.sequences, dtype=torch.int64, device=policy.device).reshape(-1, 2)
@@ -59,6 +61,16 @@ class PreferenceModel(PackedModel):
         return sums.index_add(0, tokens.owners, -losses)
 
 
+def head(beta: float) -> Head:
+    """Below the loss of pairs."""
+    return Head(
+        architecture=causal_language_model,
+        peft_task="CAUSAL_LM",
+        module=lambda mistral, in_flight: PreferenceModel(mistral, in_flight, beta=beta),
+        compared=True,
+    )
+
+
 @dataclass(frozen=True)
 class Preference:
     """Of pairs of answers. Only with adapters, as the spec's rules have it: without them there is no reference."""
@@ -68,16 +80,12 @@ class Preference:
 
     @classmethod
     def of(cls, spec: Spec, _data: PreparedData, _tokenizer: ChatTokenizer) -> Self:
-        beta = (spec.task.preference or PreferenceTask()).beta
-        head = Head(
-            architecture=causal_language_model,
-            peft_task="CAUSAL_LM",
-            module=lambda mistral, in_flight: PreferenceModel(mistral, in_flight, beta=beta),
-        )
-        return cls(spec, head)
+        return cls(spec, head((spec.task.preference or PreferenceTask()).beta))
 
-    def examination(self, examinee: Examinee[PreferenceModel]) -> PreferenceExamination:
-        return PreferenceExamination(self.spec, examinee)
+    def examination(
+        self, model: PreferenceModel, gang: Gang, *, micro_batch_size: int, beat: Callable[[], None]
+    ) -> PreferenceExamination:
+        return PreferenceExamination(self.spec, gang, model, beat, micro_batch_size)
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,10 @@ class PreferenceExamination:
     """Of a model that prefers."""
 
     spec: Spec
-    examinee: Examinee[PreferenceModel]
+    gang: Gang
+    model: PreferenceModel
+    beat: Callable[[], None]
+    micro_batch_size: int
 
     def score(self, documents: Documents, *, max_rows: int) -> Score | None:
         """Each pair of a split's first rows counted once, whatever the ranks; None when it is empty.
@@ -95,15 +106,16 @@ class PreferenceExamination:
         rows = evaluated_rows(documents, sequence_length=self.spec.training.sequence_length, max_rows=max_rows)
         if not rows:
             return None
-        model, gang = self.examinee.model, self.examinee.gang
-        total, count = torch.zeros(4, dtype=torch.float64, device=gang.device), 0
-        with inference(model):
-            for tokens in self.examinee.micro_batches(documents, rows):
-                margins, leads = (value.double() for value in model.pairs(tokens))
+        total, count = torch.zeros(4, dtype=torch.float64, device=self.gang.device), 0
+        with inference(self.model):
+            for micro_batch in shared_out(rows, self.gang, self.micro_batch_size):
+                tokens = tokens_of(documents, micro_batch, self.gang.device)
+                margins, leads = (value.double() for value in self.model.pairs(tokens))
                 losses = -functional.logsigmoid(margins)
                 total += torch.stack([value.sum() for value in (losses, margins > 0, margins, leads > 0)])
                 count += len(tokens.numbers)
-        loss, right, margin, likelier, pairs = gang.sum([*total.tolist(), count])
+                self.beat()
+        loss, right, margin, likelier, pairs = self.gang.sum([*total.tolist(), count])
         figures = {"Margin": margin / pairs, "Chosen is likelier": likelier / pairs}
         return Score(loss=loss / pairs, accuracy=right / pairs, figures=figures)
 
