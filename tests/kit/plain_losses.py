@@ -2,12 +2,14 @@
 
 Reads as JSON `[{"base": folder, "model": folder, "documents": [{"ids", "targets", "labels"}]}, …]` and prints as JSON
 the mean loss of each in nats: per target where a document names its targets (places of tokens that are to be
-predicted), per document where it has labels.
+predicted), per document where it has labels. One that has `pair` in place of all that, an answer that was chosen and
+one that was not, counts once.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 Document = dict[str, Any]
+BETA = 0.1
+"""Of a Preference task that says nothing else."""
 
 
 def load(base: Path, model: Path, *, classifies: bool) -> Any:
@@ -30,14 +34,27 @@ def load(base: Path, model: Path, *, classifies: bool) -> Any:
     return PeftModel.from_pretrained(plain, model).eval()
 
 
+def nats(model: Any, sequence: Document) -> float:
+    """Of its targets together."""
+    ids, targets = torch.tensor(sequence["ids"]), torch.tensor(sequence["targets"])
+    logits = model(ids[None]).logits[0].double()
+    return float(cross_entropy(logits[targets - 1], ids[targets], reduction="sum"))
+
+
 def loss_of_tokens(model: Any, documents: list[Document]) -> float:
-    total, number = 0.0, 0
+    return sum(nats(model, each) for each in documents) / sum(len(each["targets"]) for each in documents)
+
+
+def loss_of_pairs(model: Any, documents: list[Document]) -> float:
+    """Direct preference optimization (arXiv 2305.18290), compared with the base model."""
+    total = 0.0
     for document in documents:
-        ids, targets = torch.tensor(document["ids"]), torch.tensor(document["targets"])
-        logits = model(ids[None]).logits[0].double()
-        total += float(cross_entropy(logits[targets - 1], ids[targets], reduction="sum"))
-        number += len(targets)
-    return total / number
+        chosen, rejected = (nats(model, each) for each in document["pair"])
+        with model.disable_adapter():
+            chosen_before, rejected_before = (nats(model, each) for each in document["pair"])
+        margin = BETA * ((chosen_before - chosen) - (rejected_before - rejected))
+        total += math.log1p(math.exp(-margin))
+    return total / len(documents)
 
 
 def loss_of_labels(model: Any, documents: list[Document]) -> float:
@@ -53,13 +70,16 @@ def loss_of_labels(model: Any, documents: list[Document]) -> float:
     return total / len(documents)
 
 
+LOSSES = {"targets": loss_of_tokens, "labels": loss_of_labels, "pair": loss_of_pairs}
+
+
 def main() -> None:
     losses = []
     for asked in json.load(sys.stdin):
-        classifies = "labels" in asked["documents"][0]
-        model = load(Path(asked["base"]), Path(asked["model"]), classifies=classifies)
+        (loss,) = (found for key, found in LOSSES.items() if key in asked["documents"][0])
+        model = load(Path(asked["base"]), Path(asked["model"]), classifies=loss is loss_of_labels)
         with torch.inference_mode():
-            losses.append((loss_of_labels if classifies else loss_of_tokens)(model, asked["documents"]))
+            losses.append(loss(model, asked["documents"]))
     print(json.dumps({"losses": losses, "ours": [name for name in sys.modules if name.startswith("finetune_")]}))
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune_trainer.prepared import open_data
+import numpy as np
+
+from finetune_trainer.prepared import Documents, open_data
 
 Request = Mapping[str, Any]
 
@@ -18,15 +20,20 @@ Request = Mapping[str, Any]
 def request(base: Path, model: Path, data: Path) -> Request:
     """A published model, its base, and the prepared data whose test split it is to be measured on."""
     prepared = open_data(data)
-    labels, test = prepared.manifest.labels, prepared.test
-    documents = [
-        {
-            "ids": test.ids(index).tolist(),
-            **({"labels": list(test.labels(index))} if labels else {"targets": test.mask(index).nonzero()[0].tolist()}),
-        }
-        for index in range(len(test))
-    ]
+    labelled = bool(prepared.manifest.labels)
+    documents = [_document(prepared.test, index, labelled=labelled) for index in range(len(prepared.test))]
     return {"base": str(base), "model": str(model), "documents": documents}
+
+
+def _document(test: Documents, index: int, *, labelled: bool) -> dict[str, Any]:
+    if labelled:
+        return {"ids": test.ids(index).tolist(), "labels": list(test.labels(index))}
+    breaks = list(test.breaks(index))
+    sequences = [
+        {"ids": ids.tolist(), "targets": mask.nonzero()[0].tolist()}
+        for ids, mask in zip(np.split(test.ids(index), breaks), np.split(test.mask(index), breaks), strict=True)
+    ]
+    return {"pair": sequences} if breaks else sequences[0]
 
 
 def told_by(script: str, *arguments: str, given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Small jobs for each ZeRO stage, method and task: trained on two ranks, interrupted, finished by another number."""
+"""Small jobs for each ZeRO stage, method and task: trained on some ranks, maybe interrupted, and finished by others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from finetune_trainer.prepare import prepare
 from finetune_trainer.storage import open_storage
 from preloaded import Preloaded
 
-NUM_ROWS = 60
+NUM_ROWS = 40
 INTERRUPTED = 143
 """The exit code of a gang that was told to stop."""
 
@@ -32,6 +32,10 @@ def tickets(number: int) -> dict[str, Any]:
     return {"text": f"Ticket {number}: {' and '.join(topics)}", "label": topics}
 
 
+def preferred(number: int) -> dict[str, Any]:
+    return {"prompt": f"{number}?", "chosen": f"It is {number}.", "rejected": "No."}
+
+
 @dataclass(frozen=True)
 class Lesson:
     """A task, and rows for it."""
@@ -44,6 +48,7 @@ LESSONS = {
     "Instruction": Lesson({"type": "Instruction"}, pair),
     "Completion": Lesson({"type": "Completion"}, document),
     "Classification": Lesson({"type": "Classification"}, ticket),
+    "Preference": Lesson({"type": "Preference"}, preferred),
     "MultiLabel": Lesson({"type": "Classification", "classification": {"multiLabel": True}}, tickets),
 }
 
@@ -59,15 +64,14 @@ class Case:
     method: str
     lesson: str
     precision: str = "Float32"
-    begun: int = 2
-    """Ranks before it is interrupted."""
-    finished: int = 1
-    """Ranks afterwards."""
-    stop_after: int | None = 2
-    """Steps; None: nothing interrupts it, and the first gang finishes."""
+    steps: int = 5
+    stop_after: int | None = None
+    """Steps after which its two ranks are told to stop; None: they finish it."""
+    finished: int = 2
+    """Ranks that finish it."""
 
     def __str__(self) -> str:
-        ranks = self.begun if self.stop_after is None else f"{self.begun}-{self.stop_after}-{self.finished}"
+        ranks = "2" if self.stop_after is None else f"2-{self.stop_after}-{self.finished}"
         return f"ZeRO{self.stage}-{self.method}-{self.lesson}-{self.precision}-{ranks}"
 
     @property
@@ -76,23 +80,30 @@ class Case:
             "task": LESSONS[self.lesson].task,
             "method": METHODS[self.method],
             "training": {
-                "sequenceLength": 128,
+                "sequenceLength": 256,
                 "globalBatchSize": 4,
-                "maxSteps": 6,
+                "epochs": self.steps,
+                "maxSteps": self.steps,
                 "learningRate": 3e-3,
                 "precision": self.precision,
             },
-            "evaluation": {"everySteps": 100, "generateRows": 1, "maxNewTokens": 2},
+            "evaluation": {"everySteps": 100, "generateRows": 0},
             "deepspeed": {"zeroStage": self.stage},
-            "workers": {"nodes": self.begun},
+            "workers": {"nodes": 2},
         }
+
+    def materials(self, home: Path) -> Path:
+        """Of all cases below `home` with its lesson: the folder of their model and data."""
+        return home / self.lesson
 
     def prepared(self, home: Path) -> Snapshot:
         """Its train stage; model and data lie in `home` by then."""
-        home.mkdir(exist_ok=True)
+        own, materials = home / str(self), self.materials(home)
+        own.mkdir(parents=True)
         rows = [LESSONS[self.lesson].row(number) for number in range(NUM_ROWS)]
-        stage = prepare_snapshot(home, rows=rows, **self.spec)
-        scratch = home / "scratch"
+        data = {"deduplication": "Exact", "cacheUri": f"file://{materials}"}
+        stage = prepare_snapshot(materials, rows=rows, data=data, output={"uri": f"file://{own}/output"}, **self.spec)
+        scratch = own / "scratch"
         scratch.mkdir()
         found = prepare(stage, storage=open_storage(), scratch=scratch, report=lambda _: None, cpuinfo="")
         return stage.model_copy(update={"stage": Stage.TRAIN, "prepared": found})
@@ -103,12 +114,14 @@ class Outcome:
     """What a case came to."""
 
     case: Case
-    home: Path
+    materials: Path
     prepared: Prepared
-    codes: tuple[tuple[int, ...], ...]
-    """Exit codes of the ranks: of the gang that was interrupted, and of the one that finished."""
+    stopped: tuple[int, ...]
+    """Exit codes of the ranks that were interrupted."""
     stopped_at: int | None
-    """The checkpoint that the first gang left."""
+    """The checkpoint that they left."""
+    codes: tuple[int, ...]
+    """Exit codes of the ranks that finished."""
     published: Published
 
     @property
@@ -118,26 +131,40 @@ class Outcome:
 
     @property
     def for_plain(self) -> plain_process.Request:
-        return plain_process.request(self.home / "model", self.model, _path(self.prepared.data_uri))
+        return plain_process.request(self.materials / "model", self.model, _path(self.prepared.data_uri))
 
 
 def carry_through(preloaded: Preloaded, home: Path, case: Case) -> Outcome:
-    """Prepared, trained, interrupted, resumed and published. Raises AssertionError with the ranks' words otherwise."""
+    """Prepared, trained, maybe interrupted and resumed, and published below `home`.
+
+    Raises AssertionError with the ranks' words otherwise.
+    """
     snapshot = case.prepared(home)
-    stopped: list[dict[str, Any]] = []
-    if case.stop_after is not None:
-        fault = {"step": case.stop_after, "to": "pod", "signal": "SIGTERM"}
-        stopped = gang(preloaded, home / "first", snapshot, fault)
-        snapshot = on_nodes(snapshot, case.finished).model_copy(update={"attempt": 2})
-    done = gang(preloaded, home / "last", snapshot)
+    return finish(preloaded, home, case, snapshot, interrupt(preloaded, home, case, snapshot))
+
+
+def interrupt(preloaded: Preloaded, home: Path, case: Case, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """What the ranks said that were told to stop; nothing where nobody was."""
+    if case.stop_after is None:
+        return []
+    return gang(
+        preloaded, home / str(case) / "first", snapshot, {"step": case.stop_after, "to": "pod", "signal": "SIGTERM"}
+    )
+
+
+def finish(preloaded: Preloaded, home: Path, case: Case, snapshot: Snapshot, stopped: list[dict[str, Any]]) -> Outcome:
+    """By the case's last gang, after what `interrupt` told. Raises as `carry_through`."""
+    resumed = on_nodes(snapshot, case.finished).model_copy(update={"attempt": 2 if stopped else 1})
+    done = gang(preloaded, home / str(case) / "last", resumed)
     assert done[0]["result"].get("published"), (str(case), stopped, done)
     assert snapshot.prepared is not None
     return Outcome(
         case=case,
-        home=home,
+        materials=case.materials(home),
         prepared=snapshot.prepared,
-        codes=tuple(tuple(rank["code"] for rank in ranks) for ranks in (stopped, done)),
+        stopped=tuple(rank["code"] for rank in stopped),
         stopped_at=stopped[0]["result"].get("checkpointStep") if stopped else None,
+        codes=tuple(rank["code"] for rank in done),
         published=Published.parse(done[0]["result"]["published"]),
     )
 

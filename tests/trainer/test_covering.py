@@ -1,48 +1,73 @@
-"""Every ZeRO stage with every method and kind of task, interrupted and finished by another number of ranks.
+"""Every ZeRO stage with every task, on two ranks; every stage and method, and every task, interrupted at a random step.
 
-Each pair of stage, method and kind of task occurs once; the whole product is a benchmark's.
+What was interrupted is finished by another number of ranks. The whole product is a benchmark's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
 
 import pytest
 
 import plain_process
 from preloaded import Preloaded
-from training_cases import INTERRUPTED, Case, Outcome, carry_through
+from training_cases import INTERRUPTED, LESSONS, METHODS, Case, Outcome, carry_through
 
-CASES = (
+UNDISTURBED = (
+    Case(1, "LoRA", "Completion", steps=2),
+    Case(1, "Full", "MultiLabel", steps=2),
+    Case(1, "LoRA", "Preference", steps=2),
+    Case(2, "LoRA", "Instruction", steps=2),
+    Case(2, "Full", "Classification", steps=2),
+    Case(2, "LoRA", "Preference", steps=2),
+    Case(3, "LoRA", "Instruction", steps=2),
+    Case(3, "Full", "Completion", steps=2),
+    Case(3, "LoRA", "MultiLabel", steps=2),
+)
+DISTURBED = (
+    Case(1, "Full", "Instruction", finished=1),
     Case(1, "LoRA", "Classification", finished=3),
-    Case(1, "Full", "Instruction"),
-    Case(2, "LoRA", "Completion"),
+    Case(2, "LoRA", "Completion", finished=1),
     Case(2, "Full", "MultiLabel", finished=3),
-    Case(3, "LoRA", "Instruction", finished=1),
     Case(3, "Full", "Classification", finished=3),
+    Case(3, "LoRA", "Preference", finished=1),
 )
 
 
 @pytest.fixture(scope="module")
-def outcomes(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Outcome]:
-    home = tmp_path_factory.mktemp("covering")
-    return [carry_through(preloaded, home / str(case), case) for case in CASES]
+def outcomes(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Case, Outcome]:
+    home, dice = tmp_path_factory.mktemp("covering"), random.Random()
+    stopped = {case: replace(case, stop_after=dice.randint(1, case.steps - 2)) for case in DISTURBED}
+    return {case: carry_through(preloaded, home, stopped.get(case, case)) for case in (*UNDISTURBED, *DISTURBED)}
 
 
-@pytest.mark.parametrize("index", range(len(CASES)), ids=list(map(str, CASES)))
+def test_every_pair_is_covered() -> None:
+    assert {(case.stage, case.lesson) for case in (*UNDISTURBED, *DISTURBED)} == set(product((1, 2, 3), LESSONS))
+    assert {(case.stage, case.method) for case in DISTURBED} == set(product((1, 2, 3), METHODS))
+    assert {case.lesson for case in DISTURBED} == set(LESSONS)
+
+
+@pytest.mark.parametrize("case", DISTURBED, ids=str)
 def test_an_interrupted_gang_leaves_a_checkpoint_that_another_number_of_ranks_finishes(
-    outcomes: Sequence[Outcome], index: int
+    outcomes: Mapping[Case, Outcome], case: Case
 ) -> None:
-    outcome = outcomes[index]
-    case = outcome.case
+    outcome = outcomes[case]
+    words = str(outcome.case)
 
-    assert outcome.codes == ((INTERRUPTED,) * case.begun, (0,) * case.finished)
-    assert outcome.stopped_at is not None
-    assert case.stop_after <= outcome.stopped_at < outcome.published.step == outcome.prepared.resolved.total_steps
-    assert outcome.published.epoch == 2
+    assert (outcome.stopped, outcome.codes) == ((INTERRUPTED,) * 2, (0,) * case.finished), words
+    assert outcome.stopped_at is not None, words
+    assert 1 <= outcome.stopped_at < outcome.published.step == case.steps, words
+    assert outcome.published.epoch == 2, words
 
 
-def test_what_is_published_computes_the_same_in_plain_transformers_and_peft(outcomes: Sequence[Outcome]) -> None:
-    told = [outcome.published.metrics.test_loss for outcome in outcomes]
+def test_what_is_published_computes_the_same_in_plain_transformers_and_peft(
+    outcomes: Mapping[Case, Outcome],
+) -> None:
+    told = {str(outcome.case): outcome.published.metrics.test_loss for outcome in outcomes.values()}
 
-    assert plain_process.losses([outcome.for_plain for outcome in outcomes]) == pytest.approx(told, abs=1e-5)
+    plain = plain_process.losses([outcome.for_plain for outcome in outcomes.values()])
+
+    assert dict(zip(told, plain, strict=True)) == pytest.approx(told, abs=1e-5)
