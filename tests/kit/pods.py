@@ -93,9 +93,9 @@ def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None 
 
     `fault`: a `signal` that the rank of a `node`, or of every one where it is absent, gets as it says that it has taken
     `step` steps (in the `activity` Training where none is named); with `to` "pod" its launcher gets it, and the rank
-    says nothing more before it was handed on. With `error` "memory" in place of it, the rank's GPU has no more. With
-    `patience`, ranks take their time, so that launchers hear each step, and are given up after so many seconds of
-    silence in training.
+    says nothing more before it was handed on. With `error` "memory" in place of it, the rank's GPU has no more, with
+    "infinite loss" its model computes nothing else from then on in training. With `patience`, ranks take their time, so
+    that launchers hear each step, and are given up after so many seconds of silence in training.
     """
     node, port = int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
     patience = (fault or {}).get("patience")
@@ -112,6 +112,9 @@ def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None 
                 import torch
 
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            if fault.get("error") == "infinite loss":
+                _lose_the_loss()
+                return
             number = signal.Signals[fault["signal"]]
             if fault.get("to") == "pod":
                 _await_from(os.getppid(), number)
@@ -125,6 +128,17 @@ def run_pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None 
         watch=lambda now: Watchdog(now, least_seconds=patience or Watchdog.least_seconds),
     )
     return {"code": code, "result": json.loads(pod.result.read_bytes())}
+
+
+def _lose_the_loss() -> None:
+    from torch.nn.modules.module import register_module_forward_hook
+
+    from finetune_trainer.model import PackedModel
+
+    def lose(module: Any, _given: Any, summed: Any) -> Any:
+        return summed * float("inf") if isinstance(module, PackedModel) and module.training else None
+
+    register_module_forward_hook(lose)
 
 
 def _await_from(launcher: int, number: signal.Signals) -> None:

@@ -142,13 +142,24 @@ def test_a_gang_that_is_stopped_after_its_last_step_leaves_together_and_has_only
 
 def test_a_run_all_of_whose_checkpoints_are_damaged_ends_with_what_to_do(preloaded, tmp_path, short):
     train(preloaded, tmp_path, short, {"step": 2, "to": "pod", "signal": "SIGTERM"})
-    for shard in (tmp_path / "output").rglob("*.safetensors"):
-        shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    for stored in (tmp_path / "output").rglob("checkpoints/*/*/*"):
+        stored.write_bytes(stored.read_bytes()[:-1] + b"?")
 
     for answer in train(preloaded, tmp_path, next_attempt(short)):
         failure = answer["result"]["failure"]
         assert (answer["code"], failure["reason"]) == (67, "CheckpointsCorrupt")
         assert f"delete file://{tmp_path}/output/runs/" in failure["message"]
+
+
+def test_a_run_that_goes_wrong_again_after_it_went_back_ends_with_the_learning_rate_to_change(
+    preloaded, tmp_path, short
+):
+    for answer in train(preloaded, tmp_path, short, {"error": "infinite loss", "step": 0}):
+        failure = answer["result"]["failure"]
+        assert (answer["code"], failure["reason"], failure["field"]) == (69, "Diverged", "spec.training.learningRate")
+        assert failure["message"] == (
+            "the loss or its gradient is no longer finite at step 2: try a smaller learning rate or more warm-up"
+        )
 
 
 def test_one_rank_that_is_stopped_after_the_last_step_publishes_with_the_others(preloaded, tmp_path, short):
