@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,38 +27,16 @@ class Case:
     harm: Callable[[Path], None] = nothing
     """Done to the materials in this folder."""
     spec: Mapping[str, Any] = field(default_factory=dict)
-    """Merged over that of a good job; MATERIALS stands for their URI."""
+    """Merged over that of a good job."""
     places: tuple[str, ...] = ()
-
-
-def remove_model(materials: Path) -> None:
-    shutil.rmtree(materials / "model")
-
-
-def edit_config(materials: Path, **changes: Any) -> None:
-    path = materials / "model" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def edit_tensors(materials: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    path = materials / "model" / "model.safetensors"
-    tensors = load_file(path)
-    edit(tensors)
-    save_file(tensors, path, metadata={"format": "pt"})
+    """MATERIALS stands for their URI."""
 
 
 def lose_tensor(materials: Path) -> None:
-    edit_tensors(materials, lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"))
-
-
-def shrink_vocabulary(materials: Path) -> None:
-    name = "model.embed_tokens.weight"
-    edit_tensors(materials, lambda tensors: tensors.update({name: tensors[name][:200].copy()}))
-    edit_config(materials, vocab_size=200)
-
-
-def empty_rows(materials: Path) -> None:
-    (materials / "raw" / "rows.jsonl").write_bytes(b"\n\n")
+    path = materials / "model" / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def break_rows(materials: Path) -> None:
@@ -81,38 +57,11 @@ UNREACHABLE_STORE = Case(
 """It is given half a minute for its first answer."""
 
 CASES = (
-    Case(name="no model", field="spec.model.uri", says="nothing is stored under MATERIALS/model/", harm=remove_model),
-    Case(
-        name="model type",
-        field="spec.model.uri",
-        says="model_type 'qwen3'",
-        harm=lambda materials: edit_config(materials, model_type="qwen3"),
-    ),
     Case(
         name="tensor missing",
         field="spec.model.uri",
         says="model.layers.1.mlp.up_proj.weight",
         harm=lose_tensor,
-    ),
-    Case(name="tokenizer", field="spec.model.uri", says="has 259 tokens, the model 200", harm=shrink_vocabulary),
-    Case(name="no rows", field="spec.data.sources", says="there are no rows", harm=empty_rows),
-    Case(
-        name="no source",
-        field="spec.data.sources[0].uri",
-        says="nothing is stored under MATERIALS/raw/*.json",
-        spec={"data": {"sources": [{"uri": "MATERIALS/raw/*.json"}]}},
-    ),
-    Case(
-        name="mapped field",
-        field="spec.task.instruction.promptField",
-        says="the rows have: completion, prompt",
-        spec={"task": {"instruction": {"promptField": "question", "completionField": "completion"}}},
-    ),
-    Case(
-        name="group",
-        field="spec.data.split.groupBy",
-        says="no row has the field 'ticket_id'; the rows have: completion, prompt",
-        spec={"data": {"split": {"groupBy": "ticket_id"}}},
     ),
     Case(
         name="bad rows",
@@ -122,6 +71,7 @@ CASES = (
         places=tuple(f"MATERIALS/raw/rows.jsonl:{line}" for line in range(2, 21, 2)),
     ),
 )
+"""Of the mistakes in tests/trainer/prepare one that ends it before rows are read, and one of the rows themselves."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +91,6 @@ def carry_out(case: Case, folder: Path) -> Refused:
     materials = make_materials(folder / "materials")
     case.harm(materials)
     run = TinyRun(folder, materials)
-    uri = f"file://{materials}"
-    spec = json.loads(json.dumps(case.spec).replace("MATERIALS", uri))
     keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
-    status, said = run.run(run.write(**spec), keys, within=60)
-    return Refused(run, status, said.replace(uri, "MATERIALS"))
+    status, said = run.run(run.write(**case.spec), keys, within=60)
+    return Refused(run, status, said.replace(f"file://{materials}", "MATERIALS"))

@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from corpora import pair, write_rows
 from finetune_api.progress import Activity
@@ -20,8 +20,10 @@ from finetune_api.snapshot import Snapshot
 from finetune_trainer.checkpoint.layout import Entry, Head
 from finetune_trainer.progress import ProgressFile
 from finetune_trainer.publication import Manifest, OutputManifest
+from finetune_trainer.storage.s3 import S3Storage, connect
 from jobs import merge
 from local_cli import LocalRun
+from s3server import S3Server
 from tiny_models import tiny_model
 
 NUM_ROWS = 400
@@ -82,9 +84,9 @@ class TinyRun(LocalRun):
 
     materials: Path
 
-    def in_folder(self, folder: Path) -> TinyRun:
+    def in_folder(self, folder: Path) -> Self:
         """Another one over the same model and rows."""
-        return TinyRun(folder, self.materials)
+        return replace(self, folder=folder)
 
     def write(self, **spec: Any) -> Path:
         return super().write(**merge(tiny_spec(f"file://{self.materials}"), spec))
@@ -159,6 +161,43 @@ class TinyRun(LocalRun):
         path = self.output / pointer.manifest
         files = {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in path.parent.rglob("*.*")}
         return Publication(pointer, Manifest.model_validate_json(path.read_bytes()), path.parent, files)
+
+
+@dataclass(frozen=True)
+class RunOnS3(TinyRun):
+    """Model, rows and output lie in a bucket of its own, and its keys in the caller's environment."""
+
+    server: S3Server
+    bucket: str
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}"
+
+    @property
+    def output(self) -> Path:
+        return self.server.folder_of(self.bucket) / "output"
+
+    def make_bucket(self) -> None:
+        """With model and rows."""
+        self.server.create_bucket(self.bucket)
+        keys = {"access_key_id": self.server.access_key_id, "secret_access_key": self.server.secret_access_key}
+        client = connect(endpoint=self.server.endpoint, region=self.server.region, **keys)
+        storage = S3Storage(client, endpoint=self.server.endpoint)
+        for path in self.materials.rglob("*.*"):
+            storage.upload(path, f"{self.uri}/{path.relative_to(self.materials)}")
+
+    def write(self, **spec: Any) -> Path:
+        store = {"endpoint": self.server.endpoint, "region": self.server.region, "secretName": "s3-keys"}
+        on_s3 = tiny_spec(self.uri) | {"output": {"uri": f"{self.uri}/output"}, "storage": store}
+        return LocalRun.write(self, **merge(on_s3, spec))
+
+    def environ(self) -> dict[str, str]:
+        keys = {
+            "AWS_ACCESS_KEY_ID": self.server.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.server.secret_access_key,
+        }
+        return super().environ() | keys
 
 
 @contextmanager

@@ -44,8 +44,11 @@ class S3Server:
         self.process.kill()
 
     def create_bucket(self, name: str) -> None:
-        # The posix backend takes every folder for a bucket, so no S3 client is needed here.
-        (self._objects / name).mkdir()
+        self.folder_of(name).mkdir()
+
+    def folder_of(self, bucket: str) -> Path:
+        """Its objects as files. The posix backend takes every folder for a bucket, so neither needs an S3 client."""
+        return self._objects / bucket
 
     @property
     def environment(self) -> dict[str, str]:
