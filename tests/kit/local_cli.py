@@ -1,4 +1,4 @@
-"""`finetune run` in a process of its own, with the stand-in for the trainer."""
+"""`finetune run` with the stand-in for the trainer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from jobs import make_body
-from local_command import ended, start_command
+from local_command import call_command, start_command
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,17 @@ class LocalRun:
         return path
 
     def start(self, manifest: Path, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
-        steps = {"STAND_IN_STEPS": "3", "STAND_IN_SECONDS": "0.1"}
-        return start_command("run", manifest, home=home, environ={**steps, **(environ or {})}, state=self.state)
+        """In a process of its own."""
+        return start_command("run", manifest, home=self._home(), environ=_quick(environ), state=self.state)
 
     def run(self, manifest: Path, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Exit status and all that it said."""
-        return ended(self.start(manifest, environ))
+        """In this process: exit status and all that it said."""
+        return call_command("run", manifest, home=self._home(), environ=_quick(environ), state=self.state)
+
+    def _home(self) -> Path:
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        return home
 
     def logs(self, stage: str, rank: int) -> list[str]:
         """What the pods of one rank wrote, in order."""
@@ -54,6 +57,10 @@ class LocalRun:
     def processes(self) -> list[int]:
         """Everything on this machine that runs in this folder's name and is not the command itself."""
         return processes_under(self.state)
+
+
+def _quick(environ: Mapping[str, str] | None) -> dict[str, str]:
+    return {"STAND_IN_STEPS": "3", "STAND_IN_SECONDS": "0.1", **(environ or {})}
 
 
 def processes_under(folder: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""`finetune prepare` in a process of its own, with the stand-in for the trainer."""
+"""`finetune prepare` with the stand-in for the trainer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from jobs import make_body
-from local_command import ended, start_command
+from local_command import call_command, start_command
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ class LocalPreparation:
         return path
 
     def start(self, environ: Mapping[str, str] | None = None, *, out: Path | None = None) -> subprocess.Popen[str]:
+        """In a process of its own."""
         manifest = self.folder / "job.yaml"
         return start_command("prepare", manifest, home=self.folder, environ=environ or {}, out=out or self.out)
 
     def run(self, environ: Mapping[str, str] | None = None, *, out: Path | None = None) -> tuple[int, str]:
-        """Exit status and all that it said."""
-        return ended(self.start(environ, out=out))
+        """In this process: exit status and all that it said."""
+        manifest = self.folder / "job.yaml"
+        return call_command("prepare", manifest, home=self.folder, environ=environ or {}, out=out or self.out)

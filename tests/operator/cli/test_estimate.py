@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,18 @@ import yaml
 
 from finetune_operator.cli.estimate import estimate
 from jobs import make_body
+from local_command import stand_in_python
 
-STAND_IN = Path(__file__).parents[2] / "kit" / "stand_in_trainer.py"
 ONE_H100 = {"gpusPerNode": 1, "gpuMemory": "80Gi"}
 
 
 def estimated(folder: Path, capsys: pytest.CaptureFixture[str], **spec: Any) -> tuple[int, list[str]]:
     """Exit status and lines, blanks made one."""
-    manifest, python = folder / "job.yaml", folder / "python"
+    manifest = folder / "job.yaml"
     body = make_body(**{"training": {"sequenceLength": 4096}} | spec) | {"metadata": {"name": "docstrings"}}
     manifest.write_text(yaml.safe_dump(body))
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STAND_IN}" "$@"\n')
-    python.chmod(0o755)
     environ = {**os.environ, "HOME": str(folder)}
-    status = estimate(manifest, environ=environ, python=str(python))
+    status = estimate(manifest, environ=environ, python=str(stand_in_python(folder)))
     return status, [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""`finetune prepare`, as a process: what a person sees, what lies in the folder then, and that it takes no other's."""
+"""`finetune prepare`: what a person sees, what lies in the folder then, and that it takes no other's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`finetune run`, as a process: what a person sees, and that nothing is left behind however it ends."""
+"""`finetune run`: what a person sees, and that nothing is left behind however it ends."""
 
 from __future__ import annotations
 
