@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,7 @@ from finetune_api.contract import Stage
 from finetune_api.status import Cause, ConditionType, Phase
 from finetune_operator.decide.attempts import job_name
 from finetune_operator.decide.reasons import Reason
-from kwok import Kwok
+from kwok import Exit, Kwok
 from kwok_results import prepared, published
 
 pytestmark = pytest.mark.tier("controlplane")
@@ -22,6 +25,32 @@ pytestmark = pytest.mark.tier("controlplane")
 PREPARED = {(Stage.PREPARE, 1): prepared()}
 TRAINED = {(Stage.TRAIN, 1): published()}
 TRAINED_AGAIN = {(Stage.TRAIN, 2): published(attempt=2)}
+AGAIN = PREPARED | TRAINED_AGAIN
+NEEDED = (CONFIG_MAPS, SERVICES, NETWORK_POLICIES)
+"""What a gang has besides its Job."""
+JOBS_IN_TRAINING: Mapping[str, tuple[Mapping[tuple[Stage, int], Exit], Mapping[str, Any]]] = {
+    "deleted by hand": (AGAIN, {}),
+    **{resource.plural: (PREPARED, {}) for resource in NEEDED},
+    "evicted": (AGAIN, {"workers": {"nodes": 2}, "restart": {"maxRestarts": 0}}),
+    "loses a pod": (AGAIN, {"workers": {"nodes": 2}}),
+    "suspended": (AGAIN, {}),
+    "queued again": (PREPARED, {"workers": {"nodes": 2}, "restart": {"maxRestarts": 0}}),
+    "replaced": (PREPARED, {}),
+    "being deleted": (AGAIN, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def training(
+    control_plane: ControlPlane, operator: Operator, new_namespace: Callable[[], str]
+) -> Mapping[str, ClusterJob]:
+    """Jobs whose first gangs train until something happens to them; they start side by side."""
+    jobs = {name: ClusterJob(control_plane.api.client, new_namespace()) for name in JOBS_IN_TRAINING}
+    for name, (fates, spec) in JOBS_IN_TRAINING.items():
+        jobs[name].create(fates, **spec)
+    for job in jobs.values():
+        job.wait(Phase.TRAINING)
+    return jobs
 
 
 def ends(job: ClusterJob) -> list[tuple[Cause | None, bool]]:
@@ -30,10 +59,10 @@ def ends(job: ClusterJob) -> list[tuple[Cause | None, bool]]:
 
 
 def test_a_job_deleted_by_hand_is_followed_by_the_next_attempt_once_its_pods_are_gone(
-    kwok: Kwok, job: ClusterJob
+    kwok: Kwok, training: Mapping[str, ClusterJob]
 ) -> None:
-    job.create(PREPARED | TRAINED_AGAIN)
-    name = job.wait(Phase.TRAINING).attempts[-1].job_name
+    job = training["deleted by hand"]
+    name = job.status.attempts[-1].job_name
     # A node that does not report yet: the old gang may still be running there.
     kwok.process.pause()
     try:
@@ -49,10 +78,12 @@ def test_a_job_deleted_by_hand_is_followed_by_the_next_attempt_once_its_pods_are
     assert ends(job) == [(Cause.DELETED, True), (Cause.COMPLETED, False)]
 
 
-@pytest.mark.parametrize("resource", [CONFIG_MAPS, SERVICES, NETWORK_POLICIES], ids=lambda resource: resource.plural)
-def test_what_a_gang_needs_is_made_again_at_once_when_somebody_deletes_it(job: ClusterJob, resource: Resource) -> None:
-    job.create(PREPARED)
-    name = job.wait(Phase.TRAINING).attempts[-1].job_name
+@pytest.mark.parametrize("resource", NEEDED, ids=lambda resource: resource.plural)
+def test_what_a_gang_needs_is_made_again_at_once_when_somebody_deletes_it(
+    training: Mapping[str, ClusterJob], resource: Resource
+) -> None:
+    job = training[resource.plural]
+    name = job.status.attempts[-1].job_name
     before = job.client.get(resource, job.namespace, name)
     assert before is not None
     job.client.delete(resource, job.namespace, name)
@@ -65,9 +96,8 @@ def test_what_a_gang_needs_is_made_again_at_once_when_somebody_deletes_it(job: C
     assert ends(job) == [(Cause.COMPLETED, False)]
 
 
-def test_an_evicted_pod_restarts_the_gang_and_is_not_counted(job: ClusterJob) -> None:
-    job.create(PREPARED | TRAINED_AGAIN, workers={"nodes": 2}, restart={"maxRestarts": 0})
-    job.wait(Phase.TRAINING)
+def test_an_evicted_pod_restarts_the_gang_and_is_not_counted(training: Mapping[str, ClusterJob]) -> None:
+    job = training["evicted"]
     victim = job.pods(Stage.TRAIN, 1)[0]["metadata"]["name"]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": victim}}
     job.client.request("POST", PODS.path(job.namespace, victim, "eviction"), eviction)
@@ -75,17 +105,15 @@ def test_an_evicted_pod_restarts_the_gang_and_is_not_counted(job: ClusterJob) ->
     assert ends(job) == [(Cause.DISRUPTED, False), (Cause.COMPLETED, False)]
 
 
-def test_a_pod_deleted_by_hand_restarts_the_gang_and_is_counted(job: ClusterJob) -> None:
-    job.create(PREPARED | TRAINED_AGAIN, workers={"nodes": 2})
-    job.wait(Phase.TRAINING)
+def test_a_pod_deleted_by_hand_restarts_the_gang_and_is_counted(training: Mapping[str, ClusterJob]) -> None:
+    job = training["loses a pod"]
     job.client.delete(PODS, job.namespace, job.pods(Stage.TRAIN, 1)[1]["metadata"]["name"])
     job.wait(Phase.SUCCEEDED)
     assert ends(job) == [(Cause.CRASHED, True), (Cause.COMPLETED, False)]
 
 
-def test_a_suspended_job_holds_no_pod_and_resumes_in_a_new_attempt(job: ClusterJob) -> None:
-    job.create(PREPARED | TRAINED_AGAIN)
-    job.wait(Phase.TRAINING)
+def test_a_suspended_job_holds_no_pod_and_resumes_in_a_new_attempt(training: Mapping[str, ClusterJob]) -> None:
+    job = training["suspended"]
     job.change(suspend=True)
     job.wait(Phase.SUSPENDED)
     assert job.pods(Stage.TRAIN, 1) == []
@@ -94,9 +122,9 @@ def test_a_suspended_job_holds_no_pod_and_resumes_in_a_new_attempt(job: ClusterJ
     assert ends(job) == [(Cause.SUSPENDED, False), (Cause.COMPLETED, False)]
 
 
-def test_a_gang_that_its_queue_takes_back_waits_and_goes_on_in_the_same_job(job: ClusterJob) -> None:
-    job.create(PREPARED, workers={"nodes": 2}, restart={"maxRestarts": 0})
-    name = job.wait(Phase.TRAINING).attempts[-1].job_name
+def test_a_gang_that_its_queue_takes_back_waits_and_goes_on_in_the_same_job(training: Mapping[str, ClusterJob]) -> None:
+    job = training["queued again"]
+    name = job.status.attempts[-1].job_name
     # What Kueue does to evict: it suspends the Job, whose controller deletes the pods and counts no failure.
     job.client.patch(JOBS, job.namespace, name, {"spec": {"suspend": True}})
     job.wait(Phase.QUEUED)
@@ -109,10 +137,9 @@ def test_a_gang_that_its_queue_takes_back_waits_and_goes_on_in_the_same_job(job:
 
 
 def test_a_replaced_job_starts_afresh_while_the_old_one_still_terminates(
-    control_plane: ControlPlane, job: ClusterJob
+    control_plane: ControlPlane, training: Mapping[str, ClusterJob]
 ) -> None:
-    job.create(PREPARED)
-    job.wait(Phase.TRAINING)
+    job = training["replaced"]
     old = job.uid
     held(job, ["test/slow-node"])
 
@@ -128,9 +155,8 @@ def test_a_replaced_job_starts_afresh_while_the_old_one_still_terminates(
     assert ends(job) == [(Cause.COMPLETED, False)]
 
 
-def test_a_job_that_is_being_deleted_gets_no_new_child(job: ClusterJob) -> None:
-    job.create(PREPARED | TRAINED_AGAIN)
-    job.wait(Phase.TRAINING)
+def test_a_job_that_is_being_deleted_gets_no_new_child(training: Mapping[str, ClusterJob]) -> None:
+    job = training["being deleted"]
     created = job.client.list(JOBS, job.namespace)
     held(job, ["test/slow-node"])
     job.delete("Foreground")
@@ -151,26 +177,45 @@ def held(job: ClusterJob, finalizers: list[str]) -> None:
         job.client.patch(PODS, job.namespace, pod["metadata"]["name"], change)
 
 
-@pytest.mark.parametrize(
-    "resource", [CONFIG_MAPS, SERVICES, NETWORK_POLICIES, JOBS], ids=lambda resource: resource.plural
-)
-def test_a_stranger_under_a_name_of_ours_is_named_and_left_alone(
-    operator: Operator, job: ClusterJob, resource: Resource
-) -> None:
+@dataclass(frozen=True)
+class InTheWay:
+    """A job, and somebody else's object under the name of a child of its first gang."""
+
+    job: ClusterJob
+    stranger: Manifest
+
+
+@pytest.fixture(scope="module")
+def in_the_way(
+    control_plane: ControlPlane, operator: Operator, new_namespace: Callable[[], str]
+) -> Mapping[Resource, InTheWay]:
+    """By the stranger's kind. The operator learns of all of them at once."""
     operator.process.pause()
-    job.create(PREPARED | TRAINED)
-    stranger = in_the_way(job, resource, job_name(job.name, job.uid, Stage.TRAIN, 1))
+    found = {}
+    for resource in (*NEEDED, JOBS):
+        job = ClusterJob(control_plane.api.client, new_namespace())
+        job.create(PREPARED | TRAINED)
+        found[resource] = InTheWay(job, stranger(job, resource, job_name(job.name, job.uid, Stage.TRAIN, 1)))
     operator.process.resume()
+    return found
+
+
+@pytest.mark.parametrize("resource", (*NEEDED, JOBS), ids=lambda resource: resource.plural)
+def test_a_stranger_under_a_name_of_ours_is_named_and_left_alone(
+    in_the_way: Mapping[Resource, InTheWay], resource: Resource
+) -> None:
+    job, theirs = in_the_way[resource].job, in_the_way[resource].stranger
+    name = theirs["metadata"]["name"]
 
     running = eventually(lambda: job.said(ConditionType.RUNNING, Reason.NAME_TAKEN))
-    assert stranger["metadata"]["name"] in running
-    assert job.client.get(resource, job.namespace, stranger["metadata"]["name"]) == stranger
+    assert name in running
+    assert job.client.get(resource, job.namespace, name) == theirs
 
-    job.client.delete(resource, job.namespace, stranger["metadata"]["name"])
+    job.client.delete(resource, job.namespace, name)
     job.wait(Phase.SUCCEEDED)
 
 
-def in_the_way(job: ClusterJob, resource: Resource, name: str) -> Manifest:
+def stranger(job: ClusterJob, resource: Resource, name: str) -> Manifest:
     """Somebody else's object of this name, as the API server stores it."""
     specs: dict[str, Manifest] = {
         "configmaps": {"data": {"theirs": "true"}},
