@@ -17,8 +17,8 @@ from binaries import VERSITYGW, Module, NoBinaries, ensure
 from s3server import S3Server
 
 FOLDER = Path(__file__).parent
-ONE_PROCESS = ("e2e", "kubernetes", "trainer")
-"""Where tests share something dear (runs, a control plane, a process with torch): one worker for each folder."""
+SHARED = ("kubernetes", "e2e")
+"""Where all tests of a folder share something dear, a control plane or runs: one worker takes the folder."""
 
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -34,29 +34,43 @@ def _tiers_of(item: pytest.Item) -> list[str]:
     return [name for mark in item.iter_markers("tier") for name in mark.args]
 
 
-class FolderScheduling(LoadScopeScheduling):
-    """What shares something dear goes to one worker, all else by file.
-
-    Not `--dist=loadgroup`: with xdist 3.8.0 and pytest 9.2.0 tests of one group were seen in both workers.
-    """
+class UnitScheduling(LoadScopeScheduling):
+    """Not `--dist=loadgroup`: with xdist 3.8.0 and pytest 9.2.0 tests of one group were seen in both workers."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return file.rpartition("/")[0] if file.split("/")[1] in ONE_PROCESS else file
+        return file.rpartition("/")[0] if _folder(nodeid) in SHARED else file
+
+
+def _folder(nodeid: str) -> str:
+    return nodeid.split("/")[1]
+
+
+def _in_turn(items: list[pytest.Item]) -> list[pytest.Item]:
+    """As workers take them: first what waits most, then files with gangs, so that a run ends with what is small."""
+    gangs = {item.path for item in items if "preloaded" in getattr(item, "fixturenames", ())}
+
+    def turn(item: pytest.Item) -> int:
+        folder = _folder(item.nodeid)
+        return SHARED.index(folder) if folder in SHARED else len(SHARED) + (item.path not in gangs)
+
+    return sorted(items, key=turn)
 
 
 @pytest.hookimpl(optionalhook=True)  # one process alone has no scheduler
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
-    return FolderScheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> UnitScheduling:
+    return UnitScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if complaint := tiers.misplaced(item.nodeid, _tiers_of(item), fixtures):
             raise pytest.UsageError(complaint)
     items.sort(key=lambda item: tiers.rank(_tiers_of(item)))
+    if hasattr(config, "workerinput"):
+        items[:] = _in_turn(items)
 
 
 # Outermost, so that its line comes after the summary of the terminal reporter.
