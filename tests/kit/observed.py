@@ -88,7 +88,7 @@ def words(index: int, code: int, result: Result, **overrides: Any) -> PodObserve
 def too_large(index: int, tried: int, **overrides: Any) -> PodObserved:
     """A pod one of whose GPUs ran out of memory with this micro batch."""
     failure = Failure(reason=REASON_MICRO_BATCH_TOO_LARGE, message=f"{tried} rows do not fit", field="spec.memory")
-    fits = MicroBatch(tried=tried, fits=tried // 2)
+    fits = MicroBatch(tried=tried, fits=tried // 2, halvings=1)
     said = Result(stage=Stage.TRAIN, attempt=1, failure=failure, micro_batch=fits, checkpoint_step=40)
     return words(index, ExitCode.RETRY, said, **overrides)
 

@@ -75,9 +75,9 @@ def _train(snapshot: dict[str, Any]) -> int:
     progress = {"stage": "Train", "attempt": snapshot["attempt"], "activity": "Training", "totalSteps": num_steps}
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
     print(f"rank {rank} starts at step {first}", flush=True)
-    rows, fits = snapshot.get("microBatchLimit", 8), int(os.environ.get("STAND_IN_FITS", "8"))
-    if rows > fits:
-        return _without_memory(snapshot, rank, rows)
+    before = snapshot.get("microBatch", {"fits": 8, "halvings": 0})
+    if before["fits"] > int(os.environ.get("STAND_IN_FITS", "8")):
+        return _without_memory(snapshot, rank, before["fits"], before["halvings"])
     if os.environ.get("STAND_IN_STRAY") == "true":
         subprocess.Popen([sys.executable, "-I", "-S", "-c", _STRAY], start_new_session=True)
     if rank == 0:
@@ -95,16 +95,16 @@ def _train(snapshot: dict[str, Any]) -> int:
     return 0
 
 
-def _without_memory(snapshot: dict[str, Any], rank: int, rows: int) -> int:
+def _without_memory(snapshot: dict[str, Any], rank: int, rows: int, halvings: int) -> int:
     """Only rank 1 has too little; the other waits for it, until it is stopped."""
     if rank == 0:
         signal.pause()
     words = f"{rows} rows do not fit"
-    if rows == 1:
+    if rows == 1 or halvings == 3:
         _say(snapshot, failure={"reason": "GpuOutOfMemory", "message": words, "field": "spec.memory"})
         return 68
     failure = {"reason": "MicroBatchTooLarge", "message": words, "field": "spec.memory.microBatchSize"}
-    _say(snapshot, failure=failure, microBatch={"tried": rows, "fits": rows // 2})
+    _say(snapshot, failure=failure, microBatch={"tried": rows, "fits": rows // 2, "halvings": halvings + 1})
     return 75
 
 

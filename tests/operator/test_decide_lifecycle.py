@@ -9,7 +9,7 @@ import pytest
 
 from finetune_api.contract import Stage
 from finetune_api.progress import Activity, Progress
-from finetune_api.result import Failure, Result
+from finetune_api.result import Failure, MicroBatch, Result
 from finetune_api.status import Artifacts, Cause, CheckpointStatus, Phase, StageState, StageStatus, Status
 from finetune_operator.decide.lifecycle import next_status
 from finetune_operator.observe import Heard, Observed, PodObserved
@@ -59,14 +59,15 @@ def test_the_attempt_after_one_without_memory_starts_at_once_with_half() -> None
         (2, Cause.MICRO_BATCH_TOO_LARGE, False),
         (3, None, False),
     ]
-    assert (status.micro_batch_limit, status.restart_times) == (4, ())
+    assert (status.micro_batch, status.restart_times) == (MicroBatch(tried=8, fits=4, halvings=1), ())
     assert status.checkpoint == CheckpointStatus(step=40)
 
 
 def test_what_did_not_fit_is_forgotten_when_a_suspended_job_may_change() -> None:
-    status = prepared_status(an_ended_attempt(1, cause=Cause.MICRO_BATCH_TOO_LARGE), micro_batch_limit=4)
-    assert next_status(a_fine_tune_job(status), Observed(), NOW).micro_batch_limit == 4
-    assert next_status(a_fine_tune_job(status, suspend=True), Observed(), NOW).micro_batch_limit is None
+    found = MicroBatch(tried=8, fits=4, halvings=1)
+    status = prepared_status(an_ended_attempt(1, cause=Cause.MICRO_BATCH_TOO_LARGE), micro_batch=found)
+    assert next_status(a_fine_tune_job(status), Observed(), NOW).micro_batch == found
+    assert next_status(a_fine_tune_job(status, suspend=True), Observed(), NOW).micro_batch is None
 
 
 def test_what_was_published_is_kept() -> None:

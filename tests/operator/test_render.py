@@ -11,6 +11,7 @@ import pytest
 
 from finetune_api.contract import LABEL_STAGE, LABEL_UID, Stage
 from finetune_api.job import FineTuneJob
+from finetune_api.result import MicroBatch
 from finetune_api.snapshot import Snapshot
 from finetune_api.status import Attempt, Status
 from finetune_operator.render import render
@@ -316,8 +317,9 @@ def test_training_is_a_job_of_the_gang_and_what_it_needs() -> None:
 
 
 def test_training_is_told_what_did_not_fit() -> None:
-    job = a_fine_tune_job(prepared_status(an_attempt(), micro_batch_limit=4))
-    assert Snapshot.parse(json.loads(render(job, SETTINGS)[0]["data"]["snapshot.json"])).micro_batch_limit == 4
+    found = MicroBatch(tried=8, fits=4, halvings=1)
+    job = a_fine_tune_job(prepared_status(an_attempt(), micro_batch=found))
+    assert Snapshot.parse(json.loads(render(job, SETTINGS)[0]["data"]["snapshot.json"])).micro_batch == found
 
 
 @pytest.mark.parametrize("job", [a_preparing_job(**EVERYTHING), a_fine_tune_job(**EVERYTHING)])

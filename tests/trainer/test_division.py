@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.result import MicroBatch
@@ -27,7 +28,7 @@ class CpuGang:
         self.world_size = world_size
 
 
-def a_snapshot(limit: int | None = None, **spec: Any) -> Snapshot:
+def a_snapshot(limit: int | None = None, halvings: int = 1, **spec: Any) -> Snapshot:
     given = {"training": {"sequenceLength": 4096}} | spec
     job = make_job(**given)
     return Snapshot(
@@ -38,7 +39,7 @@ def a_snapshot(limit: int | None = None, **spec: Any) -> Snapshot:
         attempt=1,
         spec=job.spec,
         prepared=PREPARED,
-        micro_batch_limit=limit,
+        micro_batch=None if limit is None else MicroBatch(tried=2 * limit, fits=limit, halvings=halvings),
     )
 
 
@@ -79,20 +80,33 @@ def test_an_estimate_alone_refuses_nobody_who_is_there_already() -> None:
     assert (found.micro_batch_size, found.activation_checkpointing) == (4, ActivationCheckpointing.FULL)
 
 
-def out_of_memory(rows: int, **spec: Any) -> StageFailed:
-    snapshot = a_snapshot(**{"workers": {"gpusPerNode": 1}} | spec)
+OUT_OF_MEMORY = torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+
+def out_of_memory(rows: int, error: Exception = OUT_OF_MEMORY, **before: int) -> StageFailed:
+    snapshot = a_snapshot(workers={"gpusPerNode": 1}, **before)
     with (
         pytest.raises(StageFailed) as raised,
-        telling_what_fits(snapshot.spec, SEVEN_BILLION, PREPARED.resolved, a_division(rows)),
+        telling_what_fits(snapshot, SEVEN_BILLION, PREPARED.resolved, a_division(rows)),
     ):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        raise error
     return raised.value
 
 
-def test_half_is_tried_of_rows_that_did_not_fit() -> None:
-    failed = out_of_memory(5)
+@pytest.mark.parametrize("last_error", ["", "Cuda failure 2 'out of memory'", "Failed to CUDA calloc async 608 bytes"])
+def test_half_is_tried_of_rows_that_did_not_fit_whoever_asked_for_the_memory(last_error: str) -> None:
+    in_nccl = dist.DistBackendError(f"NCCL error: unhandled cuda error, NCCL version 2.27.5\nLast error:\n{last_error}")
+    failed = out_of_memory(5, in_nccl if last_error else OUT_OF_MEMORY)
     assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "MicroBatchTooLarge")
-    assert failed.micro_batch == MicroBatch(tried=5, fits=2)
+    assert failed.micro_batch == MicroBatch(tried=5, fits=2, halvings=1)
+
+
+def test_what_did_not_fit_after_three_halvings_either_ends_the_job_with_what_to_change() -> None:
+    third, fourth = out_of_memory(16, limit=16, halvings=2), out_of_memory(8, limit=8, halvings=3)
+    assert third.micro_batch == MicroBatch(tried=16, fits=8, halvings=3)
+    assert (fourth.exit_code, fourth.failure.reason) == (ExitCode.GPU_OUT_OF_MEMORY, "GpuOutOfMemory")
+    assert (fourth.micro_batch, fourth.failure.field) == (None, "spec.memory.microBatchSize")
+    assert "over 8 rows of 4096 tokens" in fourth.failure.message
 
 
 def test_one_row_that_does_not_fit_ends_the_job_with_what_was_needed_and_what_to_change() -> None:
@@ -103,10 +117,10 @@ def test_one_row_that_does_not_fit_ends_the_job_with_what_was_needed_and_what_to
     assert failed.failure.message.endswith(": try spec.memory.activationCheckpointing: Full")
 
 
-def test_what_is_no_lack_of_memory_is_left_alone() -> None:
-    snapshot = a_snapshot()
+@pytest.mark.parametrize("kind", [RuntimeError, dist.DistBackendError])
+def test_what_is_no_lack_of_memory_is_left_alone(kind: type[Exception]) -> None:
     with (
-        pytest.raises(RuntimeError, match=r"^peer gone$"),
-        telling_what_fits(snapshot.spec, SEVEN_BILLION, PREPARED.resolved, a_division(1)),
+        pytest.raises(kind, match=r"^peer gone$"),
+        telling_what_fits(a_snapshot(), SEVEN_BILLION, PREPARED.resolved, a_division(1)),
     ):
-        raise RuntimeError("peer gone")
+        raise kind("peer gone")

@@ -22,6 +22,7 @@ def answered(folder: str, prompts: list[list[int]], max_new_tokens: int) -> dict
             model,
             gang,
             [np.array(prompt, np.int32) for prompt in prompts],
+            tokens_at_once=64,
             max_new_tokens=max_new_tokens,
             eos_id=2,
             beat=lambda: None,
@@ -53,7 +54,7 @@ def test_answers_are_greedy_and_in_the_order_of_their_prompts(preloaded, folder)
 def batched(lengths: list[int]) -> list[list[int]]:
     from finetune_trainer.generation import batches
 
-    return batches([np.zeros(length, np.int32) for length in lengths])
+    return batches([np.zeros(length, np.int32) for length in lengths], 8192)
 
 
 def test_prompts_of_like_length_are_computed_together_and_only_so_many(preloaded) -> None:

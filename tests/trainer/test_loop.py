@@ -322,6 +322,14 @@ def test_a_loss_that_stays_high_counts_as_gone_wrong_and_what_is_left_out_may_be
     assert seen["validated"] == [5, 10, 15, 20]
 
 
+def test_a_step_that_becomes_the_last_is_validated_when_training_goes_back_to_that_very_one(
+    preloaded, folder, tmp_path
+):
+    wrong = {"poison": {"loss": NAN, "steps": [21]}, "steps": 21, "tick": 10, "store": f"file://{tmp_path}/run"}
+    (seen,) = preloaded.run(train, folder=folder, **wrong)
+    assert (seen["skipped"], seen["steps"][-1], seen["validated"]) == ([[12, 21]], 11, [5, 10, 11])
+
+
 def test_what_is_left_out_stays_so_when_the_gang_ends_before_it_has_saved_again(preloaded, folder, tmp_path):
     once = {"poison": {"loss": NAN, "steps": [14]}, "tick": 6}
     killed = {**once, "store": f"file://{tmp_path}/killed", "killed_after": 16}

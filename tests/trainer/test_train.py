@@ -7,7 +7,7 @@ import pytest
 import pods
 from corpora import prepare_snapshot
 from finetune_api.contract import Stage
-from finetune_api.result import Published
+from finetune_api.result import MicroBatch, Published
 from finetune_api.snapshot import Snapshot
 from finetune_trainer.prepare import prepare
 from finetune_trainer.publication import read_published
@@ -78,9 +78,9 @@ def test_a_gang_one_of_whose_ranks_has_too_little_memory_says_what_to_try_next(p
     lost, without = train(preloaded, tmp_path, snapshot, fault)
     assert (lost["code"], lost["result"]["failure"]["reason"]) == (75, "LostPeer")
     assert (without["code"], without["result"]["failure"]["reason"]) == (75, "MicroBatchTooLarge")
-    assert without["result"]["microBatch"] == {"tried": 2, "fits": 1}
+    assert without["result"]["microBatch"] == {"tried": 2, "fits": 1, "halvings": 1}
 
-    limited = next_attempt(snapshot).model_copy(update={"micro_batch_limit": 1})
+    limited = next_attempt(snapshot).model_copy(update={"micro_batch": MicroBatch(tried=2, fits=1, halvings=1)})
     _, without = train(preloaded, tmp_path, limited, fault)
     assert (without["code"], without["result"]["failure"]["reason"]) == (68, "GpuOutOfMemory")
     assert without["result"]["failure"]["field"] == "spec.workers.gpuMemory"

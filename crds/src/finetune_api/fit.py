@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_api.host import host_memory, scratch
 from finetune_api.memory import Choice, Training, choose, estimate, least
 from finetune_api.shape import ModelShape
 from finetune_api.spec import ActivationCheckpointing, LoRA, MethodType, Precision, Spec
@@ -14,6 +15,7 @@ from finetune_api.strings import in_gib, num_bytes
 _LEAST_LENGTH = 256
 _LEAST_RANK = 4
 _MOST_NODES = 64
+_GIB = 1 << 30
 
 
 def room(spec: Spec) -> tuple[str, int] | None:
@@ -89,10 +91,11 @@ class Shortage:
 
 
 def shortage(spec: Spec, shape: ModelShape, *, precision: Precision, global_batch_size: int) -> Shortage | None:
-    """Why this training does not fit into the memory that the spec gives it; None when it does, or may."""
+    """Why this training does not fit into the memory and scratch that the spec gives it; None when it does, or may."""
+    training = Training.of(spec, shape, precision)
     given = room(spec)
     if given is None:
-        return None
+        return _shortage_of_pods(spec, training)
     place, available = given
 
     def fits(changed: Spec) -> bool:
@@ -102,12 +105,25 @@ def shortage(spec: Spec, shape: ModelShape, *, precision: Precision, global_batc
         )
 
     if fits(spec):
-        return None
-    training = Training.of(spec, shape, precision)
+        return _shortage_of_pods(spec, training)
     share = -(-global_batch_size // training.world_size)
     choice = least(training, memory=spec.memory, deepspeed=spec.deepspeed, share=share)
     needed = estimate(training, choice).total
     return Shortage(place=place, needed=needed, available=available, remedy=remedy(spec, fits))
+
+
+def _shortage_of_pods(spec: Spec, training: Training) -> Shortage | None:
+    """Of what a pod's processes share, GPUs apart. To give them more of it costs least, so that is what is advised."""
+    resources = spec.workers.resources
+    checked = {"scratch": (resources.scratch, scratch(spec, training))}
+    if training.gpu:
+        checked = {"memory": (resources.memory, host_memory(spec, training))} | checked
+    for name, (given, needed) in checked.items():
+        if given is not None and (available := num_bytes(given)) < needed:
+            place, enough = f"spec.workers.resources.{name}", f"{-(-needed // _GIB)}Gi"
+            changed = _with(spec, "workers", resources=resources.model_copy(update={name: enough}))
+            return Shortage(place=place, needed=needed, available=available, remedy=Remedy(place, enough, changed))
+    return None
 
 
 def remedy(spec: Spec, fits: Callable[[Spec], bool]) -> Remedy | None:

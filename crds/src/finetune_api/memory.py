@@ -38,7 +38,7 @@ _FP32: Final = 4
 _NF4_BYTES: Final = 0.5 + 0.127 / 8
 """4 bits, and 0.127 more for the constants of blocks of 64, quantized themselves (arXiv 2305.14314 §3)."""
 _GIB: Final = 1 << 30
-_PROCESS: Final = _GIB * 3 // 4
+PROCESS: Final = _GIB * 3 // 4
 """Of an interpreter with PyTorch, transformers and DeepSpeed in it, measured; on a GPU the like is the CUDA context."""
 GPU_CONTEXT: Final = _GIB
 """CUDA context, kernels, cuBLAS's workspace, NCCL's channels. Not measured by us."""
@@ -150,6 +150,8 @@ class Estimate:
     """The head's, of as many tokens as are projected at once."""
     working: int
     """What comes and goes with one block, or with the optimizer's step where that is more."""
+    checkpoint: int
+    """The copy that a checkpoint is written from; of GPUs it lies in the memory of their pod."""
     overhead: int
     """Of the process itself, and lost between allocations."""
 
@@ -186,8 +188,14 @@ def estimate(training: Training, choice: Choice) -> Estimate:
         activations=tokens * activations,
         logits=logits,
         working=working,
-        overhead=GPU_CONTEXT + int(_FRAGMENTED * comes_and_goes) if training.gpu else _PROCESS,
+        checkpoint=0 if training.gpu else checkpoint_copy(training),
+        overhead=GPU_CONTEXT + int(_FRAGMENTED * comes_and_goes) if training.gpu else PROCESS,
     )
+
+
+def checkpoint_copy(training: Training) -> int:
+    """Bytes that a process copies to write a checkpoint from, as many as its shard has: masters and moments, 12·T/W."""
+    return 3 * _FP32 * training.trained_parameters // training.world_size
 
 
 def choose(
@@ -266,7 +274,7 @@ def _states(training: Training, zero_stage: int) -> tuple[int, int, int]:
     beside the weights it gathers.
     """
     trained, size, world_size = training.trained_parameters, training.weight_bytes, training.world_size
-    optimizer = 3 * _FP32 * trained // world_size
+    optimizer = checkpoint_copy(training)
     bucket = min(trained, BUCKET_ELEMENTS)
     match zero_stage:
         case 1:

@@ -132,12 +132,14 @@ class Published(Model):
 
 
 class MicroBatch(Model):
-    """Of a gang whose GPUs ran out of memory."""
+    """What did not fit into the memory of a gang's GPUs. The next attempt is told, and goes on from there."""
 
     tried: Count
     """Packed rows in one forward pass."""
     fits: Count
-    """What the next attempt starts with."""
+    """The most that are tried next."""
+    halvings: Count
+    """How often it has been halved, this time included."""
 
 
 class Result(Model):

@@ -2,7 +2,7 @@
 
 from finetune_api.contract import RELEASE, Stage
 from finetune_api.model import Model
-from finetune_api.result import Prepared
+from finetune_api.result import MicroBatch, Prepared
 from finetune_api.spec import Spec
 
 
@@ -26,5 +26,5 @@ class Snapshot(Envelope):
     spec: Spec
     prepared: Prepared | None = None
     """Train only: the Result of prepare."""
-    micro_batch_limit: int | None = None
-    """Train only: packed rows in one forward pass, at most, for more were tried and did not fit."""
+    micro_batch: MicroBatch | None = None
+    """Train only: what did not fit into a GPU's memory before."""

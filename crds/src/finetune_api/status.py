@@ -11,7 +11,7 @@ from pydantic import Field
 from finetune_api.contract import Stage
 from finetune_api.model import Model, merged_by
 from finetune_api.progress import Progress
-from finetune_api.result import DataSummary, Failure, Metrics, Resolved
+from finetune_api.result import DataSummary, Failure, Metrics, MicroBatch, Resolved
 
 
 class Phase(StrEnum):
@@ -192,8 +192,8 @@ class Status(Model):
     """The latest ten."""
     restart_times: Annotated[tuple[datetime, ...], Field(max_length=101)] = ()
     """Counted failures within `restart.windowSeconds`, oldest first."""
-    micro_batch_limit: int | None = None
-    """Packed rows in one forward pass, at most, since more did not fit; forgotten when the job is suspended."""
+    micro_batch: MicroBatch | None = None
+    """What did not fit into a GPU's memory, and what is tried instead; forgotten when the job is suspended."""
     progress: Progress | None = None
     """As last heard; best effort."""
     progress_time: datetime | None = None

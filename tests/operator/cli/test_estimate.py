@@ -40,6 +40,10 @@ def test_each_component_and_the_verdict_are_told(tmp_path: Path, capsys: pytest.
     ]
     assert "weights 13.50 of the base model" in lines
     assert "Divided ZeRO 1, activation checkpointing None, 2 rows of 4,096 tokens at once" in lines
+    assert lines[-3:-1] == [
+        "Memory 1.3 GiB of each pod at least, beside its GPUs",
+        "Scratch 14.0 GiB of each pod at least",
+    ]
     total = next(line.split()[1] for line in lines if line.startswith("total"))
     assert lines[-1] == f"Verdict Fits: {float(total):.1f} GiB of the 80.0 GiB of each GPU."
 
@@ -66,6 +70,15 @@ def test_what_does_not_fit_is_told_with_what_would(tmp_path: Path, capsys: pytes
     assert status == 64
     assert lines[-1].startswith("Verdict Will not fit. spec.workers.gpuMemory: training takes ")
     assert lines[-1].endswith(" and there are 16.0 GiB; spec.method.type: QLoRA makes it fit")
+
+
+def test_too_little_scratch_is_told_beside_how_the_work_would_be_divided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, lines = estimated(tmp_path, capsys, workers=ONE_H100 | {"resources": {"scratch": "1Gi"}})
+    assert status == 64
+    assert "Divided ZeRO 1, activation checkpointing None, 2 rows of 4,096 tokens at once" in lines
+    assert lines[-1].endswith("; spec.workers.resources.scratch: 14Gi makes it fit")
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,7 @@ def _count_changes(steps: int) -> int:
     watched = WatchedStorage(MemoryStorage())
     run = start(watched)
     for step in range(1, steps + 1):
-        save(watched, run, step)
+        save(watched, run, 10 * step)
     return watched.changes
 
 
@@ -375,13 +375,13 @@ def test_a_crash_at_any_change_loses_no_committed_checkpoint(moment: str) -> Non
                 try:
                     run = start(storage)
                     assert (loadable_steps(inner) or [0])[-1] == committed
-                    for step in range(committed + 1, committed + 5):
+                    for step in range(committed + 10, committed + 50, 10):
                         save(storage, run, step)
                         committed = step
                 except Crash:
                     pass
                 steps = loadable_steps(inner)
-                assert not committed or steps[-1] in (committed, committed + 1)
+                assert not committed or steps[-1] in (committed, committed + 10)
                 committed = steps[-1] if steps else 0
             # The last start had no crash: nothing that cannot be reached is left.
             assert len(inner.objects) == 1 + 2 * 3
@@ -442,7 +442,7 @@ def test_with_zombies_interrupting_each_other_the_last_good_checkpoint_is_always
     while plan:
         act(0)
         steps = loadable_steps(inner)
-        assert len(steps) <= 3
+        assert len(steps) <= keep_last + 2
         if committed:
             # The newest that was acknowledged, or one that was committed while its writer was interrupted.
             assert steps[-1] >= committed[-1]

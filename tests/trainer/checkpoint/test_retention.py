@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import accumulate, pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune_trainer.checkpoint.layout import Entry, Head, manifest_key, shard_key
 from finetune_trainer.checkpoint.retention import before, kept, to_delete
+from finetune_trainer.divergence import SUSPECTS
 
 
 def entry(step: int, epoch: int = 1, best: int | None = None) -> Entry:
@@ -21,15 +26,36 @@ def keys(step: int, epoch: int = 1) -> list[str]:
 
 
 def test_the_newest_are_kept() -> None:
-    assert kept((entry(1), entry(2), entry(3)), 2) == (entry(2), entry(3))
+    assert kept((entry(10), entry(20), entry(30)), 2) == (entry(20), entry(30))
     assert kept((entry(1),), 2) == (entry(1),)
 
 
 def test_the_best_stays_as_long_as_a_checkpoint_that_would_publish_it() -> None:
-    first, second, third = entry(1, best=1), entry(2, best=1), entry(3, best=1)
-    assert kept((first, second, third), 1) == (first, third)
-    assert kept((first, third, entry(4, best=4)), 2) == (first, third, entry(4, best=4))
-    assert kept((first, third, entry(4, best=4), entry(5, best=4)), 2) == (entry(4, best=4), entry(5, best=4))
+    first, second, third = entry(10, best=10), entry(20, best=10), entry(30, best=10)
+    fourth, fifth = entry(40, best=40), entry(50, best=40)
+    assert kept((first, second, third), 2) == (first, second, third)
+    assert kept((first, third, fourth), 2) == (first, third, fourth)
+    assert kept((first, third, fourth, fifth), 2) == (fourth, fifth)
+
+
+def test_the_best_of_the_way_back_stays_too() -> None:
+    entries = entry(10, best=10), entry(20, best=10), entry(29, best=29), entry(30, best=29)
+    assert kept(entries, 1) == entries
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 4))
+def test_however_few_steps_a_checkpoint_holds_the_way_back_leads_before_all_that_is_left_out(
+    gaps: list[int], keep_last: int
+) -> None:
+    entries: tuple[Entry, ...] = (entry(0),)
+    for step, following in pairwise(accumulate([*gaps, 1])):
+        entries = kept((*entries, entry(step)), keep_last)
+        assert len(entries) <= keep_last + 2
+        for wrong in range(step + 1, following + 1):
+            goal = before(entries, wrong - SUSPECTS).step
+            assert goal <= max(0, wrong - SUSPECTS)
+            # Nor is more taken again than need be.
+            assert goal > wrong - 2 * (SUSPECTS + max(gaps))
 
 
 def test_the_way_back_leads_to_the_newest_that_is_old_enough_or_to_the_oldest() -> None:

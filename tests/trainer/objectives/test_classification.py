@@ -187,22 +187,15 @@ def test_the_head_computes_in_fp32_and_starts_from_the_seed(preloaded, folder):
 
 
 def examined(folder: str, multi_label: bool, micro_batch_size: int) -> Any:
+    from finetune_trainer.evaluate import Examinee
     from finetune_trainer.gang import form_gang
     from finetune_trainer.objectives.classification import examine
 
     model, labels = load(folder, multi_label=multi_label)
     documents: Any = Labelled([(0, 2), (), (1,)] if multi_label else [(0,), (2,), (1,)])
     with form_gang(os.environ, gpu=False) as gang:
-        found = examine(
-            model,
-            gang,
-            documents,
-            labels,
-            sequence_length=64,
-            max_rows=8,
-            micro_batch_size=micro_batch_size,
-            beat=lambda: None,
-        )
+        examinee = Examinee(model=model, gang=gang, micro_batch_size=micro_batch_size, beat=lambda: None)
+        found = examine(examinee, documents, labels, sequence_length=64, max_rows=8)
     assert found is not None
     return found[0].to_json()
 

@@ -112,13 +112,14 @@ def test_margins_are_those_of_each_answer_alone_against_the_model_without_its_ad
 
 
 def scored(folder: str, micro_batch_size: int, fresh: bool = False) -> Any:
+    from finetune_trainer.evaluate import Examinee
     from finetune_trainer.gang import form_gang
 
     objective, model = load(folder, fresh=fresh)
     documents: Any = Pairs.random(LENGTHS, vocab_size=200)
     with form_gang(os.environ, gpu=False) as gang:
-        examination = objective.examination(model, gang, micro_batch_size=micro_batch_size, beat=lambda: None)
-        score = examination.score(documents, max_rows=6)
+        examinee = Examinee(model=model, gang=gang, micro_batch_size=micro_batch_size, beat=lambda: None)
+        score = objective.examination(examinee).score(documents, max_rows=6)
     return score.to_json()
 
 

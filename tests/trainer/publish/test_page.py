@@ -61,6 +61,7 @@ def history_of(steps: int = 200, samples: tuple[Sample, ...] | None = ()) -> His
         ),
         base_test=Score(loss=4.012, accuracy=0.25),
         test=Score(loss=2.987, accuracy=0.5),
+        test_rows=100,
         samples=samples,
     )
 
@@ -109,6 +110,12 @@ def test_samples_stand_side_by_side() -> None:
     )
 
 
+def test_why_nothing_was_answered_stands_in_the_place_of_answers() -> None:
+    text = Outline(page_of(history_of().model_copy(update={"unanswered": "Not answered: <too> little"}))).text
+
+    assert "Answers to test rowsNot answered: <too> little." in text
+
+
 def test_what_came_from_outside_is_shown_and_never_run() -> None:
     hostile = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
     outline = Outline(
@@ -135,7 +142,8 @@ def test_labels_have_their_figures_and_a_table_of_what_was_taken_for_what() -> N
     found = measures(told, np.zeros((CONFIDENCE_BINS, 3)), labels)
     history = history_of().model_copy(update={"labels": found, "base_labels": prior(labels, [[0], [0], [1]])})
     outline = Outline(page_of(history))
-    for figure in ("66.7% → 66.7%", "accuracy, from always the commonest label", "<b>bug", "0.667", "0.800"):
+    rows = "Of the first 100 of the test split's 122 rows."
+    for figure in ("66.7% → 66.7%", "accuracy, from always the commonest label", rows, "<b>bug", "0.667", "0.800"):
         assert figure in outline.text, figure
     assert "nats per token" not in outline.text
 
@@ -151,6 +159,8 @@ def test_the_test_split_is_told_before_and_after_training() -> None:
     )
     text = Outline(page_of(history)).text
     for line in (
+        "Of the first 100 of the test split's 122 rows.",
+        "Loss, nats per token4.0122.987",
         "Perplexity55.2619.83",
         "Told right25.0%50.0%",
         "Margin0.0000.750",

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import plain_encoding
 from conversations import conversations
 from finetune_trainer.publish.tokenizer import write_tokenizer
 from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import ChatTokenizer, HuggingFaceChatTokenizer, load
 from finetune_trainer.tokenizers.template_input import template_input
 from mistral_files import RELABELLED, WHEEL_FILES, wheel_file, write_relabelled
+from plain_process import told_by
 from tiny_models import CHATML, TokenizerKind
 from tiny_models import write_tokenizer as write_tiny
 
 TEXTS = ("Rain  in Tromsø.\n\n\n    x = 1 ", "日本 \t 12345 👩‍👩‍👧")
+TEXTS_OF = ("v3", "v13", "Hugging Face")
+"""One of each kind: of texts, versions make the same."""
 NAMES = {"v1": "tokenizer.model.v1", "v2": "tokenizer.model.v2", "v3": "tokenizer.model.v3", "v7": "tokenizer.model.v7"}
 
 
@@ -86,26 +86,18 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         tokenizer = load(base)
         chats = chats_of(tokenizer, version)
         for chatting in (True, False):
-            if not chatting and version == "v3-tekken":
-                continue  # ten seconds of its 130,000 merges, of which the relabelled ones have the first
+            if not chatting and version not in TEXTS_OF:
+                continue
             folder = home / f"{version} {chatting}"
             folder.mkdir()
-            write_tokenizer(base, folder, chats=chatting)
+            write_tokenizer(tokenizer, base, folder, chats=chatting)
             texts = [] if chatting else TEXTS
             asked[str(folder)] = {"chats": [chat for chat, _ in chats] if chatting else [], "texts": texts}
             expected[str(folder)] = {
                 "chats": [ids for _, ids in chats] if chatting else [],
                 "texts": [_without_end(tokenizer.encode_text(text).ids, tokenizer) for text in texts],
             }
-    done = subprocess.run(
-        [sys.executable, "-I", plain_encoding.__file__],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = told_by("plain_encoding.py", given=asked)
     assert seen["ours"] == []
     return {"home": home, "ids": seen["ids"], "expected": expected}
 
@@ -142,7 +134,7 @@ def test_mistral_common_finds_the_version_in_the_name_and_gives_the_trained_ids(
     }
 
 
-@pytest.mark.parametrize("version", [*sorted(WHEEL_FILES.keys() - {"v3-tekken"}), *RELABELLED, "Hugging Face"])
+@pytest.mark.parametrize("version", TEXTS_OF)
 def test_where_no_conversations_were_trained_texts_have_the_trained_ids_and_there_is_no_template(
     plain: dict[str, Any], version: str
 ) -> None:
@@ -155,7 +147,7 @@ def test_a_tokenizer_of_hugging_face_goes_along_with_its_template(tmp_path: Path
     base, folder = base_of("Hugging Face", tmp_path / "base"), tmp_path / "published"
     folder.mkdir()
 
-    write_tokenizer(base, folder, chats=True)
+    write_tokenizer(load(base), base, folder, chats=True)
 
     assert (folder / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
     assert (folder / "chat_template.jinja").read_text() == CHATML
@@ -170,7 +162,7 @@ def test_a_classifier_pads_with_the_token_that_its_configuration_skips(tmp_path:
     folder.mkdir()
     (folder / "config.json").write_text('{"pad_token_id": 10}')
 
-    write_tokenizer(base, folder, chats=False)
+    write_tokenizer(load(base), base, folder, chats=False)
 
     pad = json.loads((folder / "tokenizer_config.json").read_text())["pad_token"]
     assert json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"][pad] == 10

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+import torch.distributed as dist
 
 from finetune_api.contract import REASON_MICRO_BATCH_TOO_LARGE, ExitCode
 from finetune_api.fit import Remedy, fit, remedy, room
@@ -28,6 +29,12 @@ _CLEARLY_LESS: Final = 0.9
 USABLE: Final = 0.92
 """Of a GPU's memory: the estimate is good to a tenth, and at one row there is nothing left to halve."""
 
+_MOST_HALVINGS: Final = 3
+"""What was foreseen is then wrong by so much that a person should know."""
+
+_OUT_OF_MEMORY_IN_NCCL: Final = ("out of memory", "Failed to CUDA calloc", "Failed to CUDA malloc")
+"""It allocates by itself, and says so only in the words of its last warning (NCCL's issues 962 and 1235)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Division(Choice):
@@ -42,7 +49,8 @@ def divide(snapshot: Snapshot, shape: ModelShape, resolved: Resolved, gang: Gang
 
     Without GPUs, into the memory that the spec gives to a pod.
     """
-    spec, batch_size, limit = snapshot.spec, resolved.global_batch_size, snapshot.micro_batch_limit
+    spec, batch_size = snapshot.spec, resolved.global_batch_size
+    limit = None if snapshot.micro_batch is None else snapshot.micro_batch.fits
     choice = fit(
         spec,
         shape,
@@ -75,16 +83,22 @@ def _available(spec: Spec, gang: Gang) -> int | None:
 
 
 @contextmanager
-def telling_what_fits(spec: Spec, shape: ModelShape, resolved: Resolved, division: Division) -> Iterator[None]:
-    """A GPU that runs out of memory meanwhile raises StageFailed: MicroBatchTooLarge, or GpuOutOfMemory at one row."""
+def telling_what_fits(snapshot: Snapshot, shape: ModelShape, resolved: Resolved, division: Division) -> Iterator[None]:
+    """A GPU that runs out of memory meanwhile raises StageFailed.
+
+    MicroBatchTooLarge where half as many rows are tried next, GpuOutOfMemory at one row or after three halvings.
+    """
     try:
         yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise too_large(spec, shape, resolved, division) from error
+    except (torch.cuda.OutOfMemoryError, dist.DistBackendError) as error:
+        if isinstance(error, dist.DistBackendError) and not any(sign in str(error) for sign in _OUT_OF_MEMORY_IN_NCCL):
+            raise
+        raise _too_large(snapshot, shape, resolved, division) from error
 
 
-def too_large(spec: Spec, shape: ModelShape, resolved: Resolved, division: Division) -> StageFailed:
-    """What was needed, and what to change; half as many rows are tried next where there are two."""
+def _too_large(snapshot: Snapshot, shape: ModelShape, resolved: Resolved, division: Division) -> StageFailed:
+    """What was needed, and what to change."""
+    spec, before = snapshot.spec, snapshot.micro_batch
     needed = estimate(Training.of(spec, shape, resolved.precision), division).total
     advised = _remedy(spec, shape, resolved, division, needed)
     rows, length = division.micro_batch_size, spec.training.sequence_length
@@ -94,10 +108,11 @@ def too_large(spec: Spec, shape: ModelShape, resolved: Resolved, division: Divis
         f"{division.activation_checkpointing}: {f'try {advised}' if advised else 'take GPUs with more memory'}"
     )
     field = advised.field if advised else "spec.workers.gpuMemory"
-    if rows == 1:
+    halvings = 0 if before is None else before.halvings
+    if rows == 1 or halvings == _MOST_HALVINGS:
         return StageFailed(ExitCode.GPU_OUT_OF_MEMORY, "GpuOutOfMemory", words, field=field)
     failed = StageFailed(ExitCode.RETRY, REASON_MICRO_BATCH_TOO_LARGE, words, field=field)
-    failed.micro_batch = MicroBatch(tried=rows, fits=rows // 2)
+    failed.micro_batch = MicroBatch(tried=rows, fits=rows // 2, halvings=halvings + 1)
     return failed
 
 

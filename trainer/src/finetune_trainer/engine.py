@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 import deepspeed
@@ -54,7 +55,7 @@ def make_engine(
     _prepare_deepspeed()
     groups = _groups(model, training.weight_decay)
     parameters = [parameter for group in groups for parameter in group["params"]]
-    num_trained = sum(_shape(parameter).numel() for parameter in parameters)
+    num_trained = sum(whole_shape(parameter).numel() for parameter in parameters)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=torch.optim.AdamW(groups, fused=gang.device.type == "cuda"),
@@ -75,6 +76,35 @@ def is_divided(model: nn.Module) -> bool:
     return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
+@contextmanager
+def whole(model: nn.Module) -> Iterator[None]:
+    """While it is held, each rank has every weight and calls layers as often as it likes. Beginning it is collective.
+
+    DeepSpeed's hooks, which gather a layer's weights for a call and let them go after it, are put aside. Its own
+    `unwrap_model_for_generation` registers new ones afterwards: whatever was compiled with the old would be compiled
+    again, and the order of the layers learnt anew.
+    """
+    if not is_divided(model):
+        yield
+        return
+    hooks = [of_one for module in model.modules() for of_one in (module._forward_pre_hooks, module._forward_hooks)]
+    kept = [of_one.copy() for of_one in hooks]
+    with zero.GatheredParameters(model.parameters()):
+        for of_one in hooks:
+            of_one.clear()
+        try:
+            yield
+        finally:
+            for of_one, before in zip(hooks, kept, strict=True):
+                of_one.update(before)
+
+
+def whole_shape(parameter: nn.Parameter) -> torch.Size:
+    """Also where this rank holds a part."""
+    found: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return found
+
+
 def _prepare_deepspeed() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # No operator of its own: they are compiled at first use, and the shared-memory all-reduce (compiled at start) takes
@@ -88,16 +118,10 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     would fade while nothing is learnt of them."""
     embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decaying = [parameter for parameter in trained if len(_shape(parameter)) > 1 and parameter not in embeddings]
-    kept = [parameter for parameter in trained if len(_shape(parameter)) == 1 or parameter in embeddings]
+    decaying = [parameter for parameter in trained if len(whole_shape(parameter)) > 1 and parameter not in embeddings]
+    kept = [parameter for parameter in trained if len(whole_shape(parameter)) == 1 or parameter in embeddings]
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
-
-
-def _shape(parameter: nn.Parameter) -> torch.Size:
-    """Of the whole parameter, also where this rank holds a part."""
-    whole: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
-    return whole
 
 
 def _config(

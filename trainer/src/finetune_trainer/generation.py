@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetune_trainer.engine import is_divided
+from finetune_trainer.engine import whole
 from finetune_trainer.evaluate import inference
 from finetune_trainer.gang import Gang
 from finetune_trainer.model import PackedModel
@@ -21,7 +21,7 @@ Prompt = NDArray[np.int32]
 
 PROMPTS_AT_ONCE: Final = 16
 TOKENS_AT_ONCE: Final = 8192
-"""Of the prompts of one batch, with their padding: by it masks and caches stay small."""
+"""Of the prompts of one batch, with their padding: with more of them masks and caches would be large."""
 
 
 def answers(
@@ -29,19 +29,21 @@ def answers(
     gang: Gang,
     prompts: Sequence[Prompt],
     *,
+    tokens_at_once: int,
     max_new_tokens: int,
     eos_id: int,
     beat: Callable[[], None],
 ) -> list[list[int]]:
     """Token ids that the model continues each prompt with, end token excluded. Collective.
 
-    Which prompts are computed together is the same for any number of ranks, and so are the answers. Where weights are
-    divided among the ranks, each of them computes all prompts.
+    Which prompts are computed together is the same for any number of ranks, and so are the answers. Weights that are
+    divided among the ranks are gathered once: `gathering.no_room` tells whether there is room for them.
     """
-    mine = slice(None) if is_divided(model) else slice(gang.rank, None, gang.world_size)
+    if not prompts:
+        return []
     own: list[tuple[int, list[int]]] = []
-    with inference(model), _padded_attention(model.mistral):
-        for batch in batches(prompts)[mine]:
+    with inference(model), _padded_attention(model.mistral), whole(model):
+        for batch in batches(prompts, tokens_at_once)[gang.rank :: gang.world_size]:
             chosen = [prompts[index] for index in batch]
             found = _continue(model.mistral, chosen, gang.device, max_new_tokens, eos_id, beat)
             own += zip(batch, found, strict=True)
@@ -49,12 +51,15 @@ def answers(
     return [by_prompt[index] for index in range(len(prompts))]
 
 
-def batches(prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Indices of the prompts that are computed together: of like length, for the short wait for the long."""
+def batches(prompts: Sequence[Prompt], tokens_at_once: int) -> list[list[int]]:
+    """Indices of the prompts that are computed together, the longest first: of like length, for short wait for long.
+
+    With their padding they have `tokens_at_once` at most, but for one that has more by itself.
+    """
     found: list[list[int]] = []
     longest = 0
     for index in sorted(range(len(prompts)), key=lambda index: -len(prompts[index])):
-        if found and len(found[-1]) < PROMPTS_AT_ONCE and (len(found[-1]) + 1) * longest <= TOKENS_AT_ONCE:
+        if found and len(found[-1]) < PROMPTS_AT_ONCE and (len(found[-1]) + 1) * longest <= tokens_at_once:
             found[-1].append(index)
         else:
             found.append([index])

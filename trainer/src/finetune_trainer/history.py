@@ -94,6 +94,8 @@ class History(Model):
     answers: Likeness | None = None
     samples: tuple[Sample, ...] | None = None
     """None: the base model has not been measured yet."""
+    unanswered: str | None = None
+    """Why test rows were not answered, neither before nor after training, where they were to be."""
 
     def with_point(self, point: Point) -> Self:
         recent = (*self.recent, point.loss)[-REMEMBERED:]

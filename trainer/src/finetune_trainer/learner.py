@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import deepspeed
 
@@ -15,6 +16,7 @@ from finetune_trainer import tokenizers
 from finetune_trainer.adapters import Adapter
 from finetune_trainer.division import Division, divide, telling_what_fits
 from finetune_trainer.engine import make_engine, room_of
+from finetune_trainer.evaluate import Examinee
 from finetune_trainer.gang import Gang
 from finetune_trainer.hardware import gpu_name
 from finetune_trainer.model import DTYPES, Computation, load_model
@@ -41,9 +43,10 @@ class Learner:
     engine: deepspeed.DeepSpeedEngine
 
     def examination(self, gang: Gang, *, beat: Callable[[], None]) -> Examination:
-        """Of it as it stands whenever it is examined; `beat` is called as `Objective.examination` says."""
+        """Of it as it stands whenever it is examined; `beat` is called whenever a little is done."""
         rows = self.division.micro_batch_size
-        return self.objective.examination(self.engine.module, gang, micro_batch_size=rows, beat=beat)
+        examinee = Examinee[Any](model=self.engine.module, gang=gang, micro_batch_size=rows, beat=beat)
+        return self.objective.examination(examinee)
 
     @property
     def at_peak(self) -> AtPeak:
@@ -72,7 +75,7 @@ def learning(stage: TrainStage, gang: Gang) -> Iterator[Learner]:
     """
     shape = read_shape(stage.storage, f"file://{stage.materials.model}")
     division = divide(stage.snapshot, shape, stage.resolved, gang)
-    with telling_what_fits(stage.spec, shape, stage.resolved, division):
+    with telling_what_fits(stage.snapshot, shape, stage.resolved, division):
         yield _made(stage, shape, division, gang)
 
 

@@ -122,6 +122,8 @@ def _take_steps(
     last = _last_step(course, history)
     if last is None:  # the base model itself would be published
         raise Diverged(history.skipped[-1].last, history.skipped[-1].reason)
+    if done == last and (history.last_validation is None or history.last_validation.step != last):
+        history = _validated(last, history, course, at)  # it became the last when those after it were left out
     saved = at.clock()
     for step, batch in _steps_after(done, documents, course, history):
         if early_stopping is not None and is_over(history, early_stopping):
@@ -139,11 +141,8 @@ def _take_steps(
         refuse_divergence(step, history.recent, point.loss, norm)
         at.checkpoints.poll()
 
-        if (step == last or step % course.validate_every == 0) and (score := at.validate()) is not None:
-            refuse_divergence(step, (), score.loss)
-            history = history.with_validation(step, score)
-            if early_stopping is not None:
-                history = judged(history, early_stopping.metric)
+        if step == last or step % course.validate_every == 0:
+            history = _validated(step, history, course, at)
         ends = step == last or (early_stopping is not None and is_over(history, early_stopping))
         stops_here = num_stopping == gang.world_size and not ends
         best_step = None if history.best is None else history.best.step
@@ -159,6 +158,15 @@ def _take_steps(
         if ends:
             break
     return history
+
+
+def _validated(step: int, history: History, course: Course, at: Surroundings) -> History:
+    """With the score of this step, where there is anything to validate with. Raises Diverged."""
+    if (score := at.validate()) is None:
+        return history
+    refuse_divergence(step, (), score.loss)
+    history, rule = history.with_validation(step, score), course.training.early_stopping
+    return history if rule is None else judged(history, rule.metric)
 
 
 def state_of(history: History, telemetry: Telemetry) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -38,6 +39,8 @@ class PackedModel(nn.Module):
         super().__init__()
         self.mistral = mistral
         self.in_flight = in_flight
+        self.initial: Mapping[nn.Parameter, Callable[[], Values]] = {}
+        """What each trained parameter was made of: read or drawn again by who goes back to the start."""
 
     def hidden(self, tokens: Tokens) -> Tensor:
         """What the blocks make of each token, [tokens, width]."""
@@ -131,16 +134,23 @@ def load_model(
 
     make = room or whole_on(device)
 
+    made_of: dict[nn.Parameter, Callable[[], Values]] = {}
+
     def parameter(name: str, like: nn.Parameter) -> nn.Parameter:
         if quantized.is_quantized(like):
             return quantized.quantize(like, values(name, like), DTYPES[precision], device)
-        return make(like.to(DTYPES[precision]), values(name, like))
+        made = make(like.to(DTYPES[precision]), values(name, like))
+        if made.requires_grad:
+            made_of[made] = partial(values, name, like)
+        return made
 
     _give_weights(base, parameter)
     recompute(base, computation.activation_checkpointing, compiled=computation.compiled)
     if computation.compiled:
         compile_blocks(base)
-    return head.module(base, in_flight)
+    model = head.module(base, in_flight)
+    model.initial = made_of
+    return model
 
 
 def _without_weights(

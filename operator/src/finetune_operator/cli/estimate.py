@@ -14,6 +14,7 @@ from rich.table import Table
 from finetune_api.contract import ExitCode
 from finetune_api.fit import fit, room, shortage
 from finetune_api.flops import GPUS, Flops, Gpu, flops, recomputed
+from finetune_api.host import host_memory, scratch
 from finetune_api.job import FineTuneJob
 from finetune_api.memory import Choice, Estimate, Training, least
 from finetune_api.memory import estimate as memory_of
@@ -39,6 +40,7 @@ _MEANINGS: Final = {
     "activations": "what the backward pass needs of the forward pass",
     "logits": "of the tokens that the head projects at once",
     "working": "of one block at a time",
+    "checkpoint": "that is on its way to the store",
     "overhead": "of the process itself, and lost between allocations",
 }
 
@@ -81,7 +83,7 @@ def _told(spec: Spec, shape: ModelShape, console: Console) -> int:
     given = room(spec)
     available = given[1] if given else None
     choice = None
-    if short is None and (available is not None or not training.gpu):
+    if available is not None or not training.gpu:
         choice = fit(spec, shape, precision=precision, global_batch_size=batch, available=available)
     if choice is None:
         share = -(-batch // training.world_size)
@@ -92,7 +94,7 @@ def _told(spec: Spec, shape: ModelShape, console: Console) -> int:
     console.print(f"\nArithmetic of a step of {batch} full rows, and its seconds at {_UTILISATION:.0%} of a GPU's peak")
     console.print(_time_table(training, choice, batch, [gpu for gpu in GPUS if _holds(gpu, training, found)]))
     does_not_fit = str(short) if short else None
-    print_lines(console, _verdict(training, choice, found, available, does_not_fit))
+    print_lines(console, _verdict(spec, training, choice, found, available, does_not_fit))
     return ExitCode.BAD_CONFIG if short else ExitCode.DONE
 
 
@@ -148,7 +150,7 @@ def _parts(model: Flops, again: float) -> Iterator[tuple[str, float]]:
 
 
 def _verdict(
-    training: Training, choice: Choice, found: Estimate, available: int | None, does_not_fit: str | None
+    spec: Spec, training: Training, choice: Choice, found: Estimate, available: int | None, does_not_fit: str | None
 ) -> Iterator[tuple[str, str]]:
     """(heading, text) of each line."""
     trained, every = training.trained_parameters, training.base_parameters
@@ -156,6 +158,9 @@ def _verdict(
     rows = f"{choice.micro_batch_size} row{'s' * (choice.micro_batch_size > 1)} of {training.sequence_length:,} tokens"
     divided = f"ZeRO {choice.zero_stage}, activation checkpointing {choice.activation_checkpointing}, {rows} at once"
     yield "Divided", divided
+    if training.gpu:
+        yield "Memory", f"{in_gib(host_memory(spec, training))} of each pod at least, beside its GPUs"
+    yield "Scratch", f"{in_gib(scratch(spec, training))} of each pod at least"
     if does_not_fit is not None:
         yield "Verdict", f"Will not fit. {does_not_fit}"
     elif available is not None:

@@ -18,8 +18,6 @@ from finetune_operator.observe import Observed, PodObserved
 KEPT = 10
 FRUITLESS = 3
 """Counted train attempts in a row without a newer committed checkpoint that end the job."""
-HALVINGS = 3
-"""Of the micro batch, until memory counts as too small for the job."""
 _FIRST_DELAY, _LONGEST_DELAY = 10.0, 300.0
 _TOLD_MAX_LENGTH = 192
 _AT_ONCE = (Cause.SUSPENDED, Cause.MICRO_BATCH_TOO_LARGE)
@@ -121,9 +119,6 @@ def enough(job: FineTuneJob, ending: Ending) -> Failure | None:
         return None
     ended = [attempt for attempt in job.status.attempts if attempt.stage is job.status.attempts[-1].stage]
     last = ended[-1]
-    if last.cause is Cause.MICRO_BATCH_TOO_LARGE:
-        tries = sum(attempt.cause is Cause.MICRO_BATCH_TOO_LARGE for attempt in ended)
-        return ending.failure if tries > HALVINGS else None
     if not ending.counted:
         return None
     if last.cause is Cause.TERMINAL:

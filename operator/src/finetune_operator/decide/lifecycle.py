@@ -36,7 +36,7 @@ def next_status(job: FineTuneJob, observed: Observed, now: datetime) -> Status:
     if job.spec.suspend:
         # While it is suspended, workers and memory may be changed.
         closed = attempts.closed(job, Ending(cause=Cause.SUSPENDED), now)
-        job = with_status(job, closed.model_copy(update={"micro_batch_limit": None}))
+        job = with_status(job, closed.model_copy(update={"micro_batch": None}))
     elif _may_begin(job, observed, now):
         job = with_status(job, attempts.begun(job, observed, now))
     return phases.described(job, observed, now)
@@ -118,7 +118,7 @@ def _with_words(status: Status, result: Result | None, step: int | None) -> Stat
     if result is None:
         return status
     if result.micro_batch is not None:
-        return status.model_copy(update={"micro_batch_limit": result.micro_batch.fits})
+        return status.model_copy(update={"micro_batch": result.micro_batch})
     if result.stage is Stage.PREPARE and result.prepared is not None:
         status = _with_prepared(status, result.prepared)
         return _with_published(status, result.prepared.published)

@@ -23,7 +23,7 @@ def config_map(job: FineTuneJob, attempt: Attempt) -> Manifest:
         attempt=attempt.number,
         spec=job.spec,
         prepared=Prepared.parse(job.status.to_json(), ignore_unknown=True) if attempt.stage is Stage.TRAIN else None,
-        micro_batch_limit=job.status.micro_batch_limit if attempt.stage is Stage.TRAIN else None,
+        micro_batch=job.status.micro_batch if attempt.stage is Stage.TRAIN else None,
     )
     return {
         "apiVersion": "v1",

@@ -21,9 +21,10 @@ from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import Run, read_manifest
 from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies
 from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Piece, Shard, Skipped, shard_key
-from finetune_trainer.checkpoint.room import need_room
+from finetune_trainer.checkpoint.room import need_room_together
 from finetune_trainer.checkpoint.shards import (
     HostCopy,
+    begin_anew,
     optimizer_step_of,
     partition_of,
     read_shards,
@@ -144,9 +145,9 @@ class Checkpointer:
         """
         self.finish()
         partition = partition_of(self._engine)
-        snapshot = _Snapshot(
-            step, state, best_step, optimizer_step_of(partition), partition.pieces, self._host.take(partition)
-        )
+        # Before the first step all is as it was made, of the base model and the seed: that need not be kept.
+        tensors = self._host.take(partition) if partition.has_stepped else {}
+        snapshot = _Snapshot(step, state, best_step, optimizer_step_of(partition), partition.pieces, tensors)
         self._thread = threading.Thread(target=self._store, args=(snapshot,), name="checkpoint", daemon=True)
         self._thread.start()
 
@@ -185,7 +186,8 @@ class Checkpointer:
         own_error: Exception | None = None
         report: dict[str, Any]
         try:
-            report = {"shard": self._upload(snapshot).to_json(), "optimizerStep": snapshot.optimizer_step}
+            shard = self._upload(snapshot).to_json() if snapshot.tensors else None
+            report = {"shard": shard, "optimizerStep": snapshot.optimizer_step}
         except Exception as error:  # noqa: BLE001 - the others wait in the gather and must hear of it
             own_error = error
             report = {"error": f"rank {self._gang.rank}: {error}"}
@@ -206,7 +208,7 @@ class Checkpointer:
     def _upload(self, snapshot: _Snapshot) -> Shard:
         key = shard_key(snapshot.step, self._head.epoch, self._gang.rank)
         path = self._scratch / f"save-{self._gang.rank}.safetensors"
-        need_room(self._scratch, sum(tensor.nbytes for tensor in snapshot.tensors.values()))
+        need_room_together(self._background, self._scratch, sum(tensor.nbytes for tensor in snapshot.tensors.values()))
         try:
             write_shard(path, snapshot.tensors)
             digest = sha256_of(path)
@@ -225,6 +227,12 @@ class Checkpointer:
         if manifest is None:
             return None
         partition = partition_of(self._engine)
+        if not manifest.shards:
+            if partition.has_stepped:
+                room = self._host.room(partition)
+                begin_anew(room, self._engine, partition)
+                restore(self._engine, room, manifest.optimizer_step)
+            return manifest
         try:
             plan = copies(partition.pieces, [shard.pieces for shard in manifest.shards])
         except NotCovered as error:
@@ -240,7 +248,9 @@ class Checkpointer:
             if problems:
                 log.warning("the checkpoint of step %d is damaged: %s", entry.step, problems[0])
                 return None
-            restore(self._engine, read_shards(partition.num_elements, plan, paths), manifest.optimizer_step)
+            room = self._host.room(partition)
+            read_shards(room, plan, paths)
+            restore(self._engine, room, manifest.optimizer_step)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return manifest
@@ -266,7 +276,7 @@ class Checkpointer:
     def _download(self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path) -> dict[int, Path]:
         """The shards that the plan reads, as verified files by number. Raises Damaged."""
         paths = {number: folder / f"{number}.safetensors" for number in sorted({copy.shard for copy in plan})}
-        need_room(folder, sum(manifest.shards[number].size for number in paths))
+        need_room_together(self._gang, folder, sum(manifest.shards[number].size for number in paths))
         for number, path in paths.items():
             shard = manifest.shards[number]
             download_verified(self._storage, f"{self._uri}/{shard.key}", path, size=shard.size, sha256=shard.sha256)
@@ -281,6 +291,6 @@ def _manifest(snapshot: _Snapshot, epoch: int, reports: list[dict[str, Any]]) ->
         step=snapshot.step,
         epoch=epoch,
         optimizer_step=snapshot.optimizer_step,
-        shards=tuple(Shard.parse(report["shard"]) for report in reports),
+        shards=tuple(Shard.parse(report["shard"]) for report in reports if report["shard"] is not None),
         state=dict(snapshot.state),
     )

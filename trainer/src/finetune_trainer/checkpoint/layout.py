@@ -87,7 +87,7 @@ class Manifest(Model):
     optimizer_step: int
     """AdamW's own count: smaller than `step` where updates were skipped."""
     shards: tuple[Shard, ...]
-    """By rank of the gang that wrote it."""
+    """By rank of the gang that wrote it; none before the first step, when all is as base model and seed have it."""
     state: dict[str, Any]
     """What the training loop wants back."""
 

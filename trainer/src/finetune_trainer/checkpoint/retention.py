@@ -6,15 +6,22 @@ import re
 from collections.abc import Iterable
 
 from finetune_trainer.checkpoint.layout import CHECKPOINTS, MANIFEST, Entry, Head
+from finetune_trainer.divergence import SUSPECTS
 
 _KEY = re.compile(rf"^{CHECKPOINTS}/step-(\d+)/epoch-(\d+)/(.+)$")
 
 
 def kept(entries: tuple[Entry, ...], keep_last: int) -> tuple[Entry, ...]:
-    """The newest `keep_last`, which lie at the end, and those that they name as their best."""
-    newest = entries[-keep_last:]
-    best = {entry.best_step for entry in newest}
-    return tuple(entry for entry in entries if entry in newest or entry.step in best)
+    """The newest `keep_last`, which lie at the end; two for a way back; and what any of these name as their best.
+
+    The way back is the newest that no step is older than which would be left out if the next one went wrong, and the
+    one after it, which takes its place in time: where a checkpoint holds few steps, none of the newest would be old
+    enough, and none would ever become so.
+    """
+    way_back = entries.index(before(entries, entries[-1].step + 1 - SUSPECTS))
+    staying = (*entries[way_back : way_back + 2], *entries[-keep_last:])
+    best = {entry.best_step for entry in staying}
+    return tuple(entry for entry in entries if entry in staying or entry.step in best)
 
 
 def before(entries: tuple[Entry, ...], step: int) -> Entry:

@@ -27,7 +27,6 @@ MASTER: Final = "master"
 MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 """AdamW's. Another optimizer first declares its own kinds here."""
 KINDS: Final = (MASTER, *MOMENTS)
-"""AdamW's, before its first step."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,10 @@ class Partition:
     @property
     def num_elements(self) -> int:
         return sum(group.numel() for group in self.groups)
+
+    @property
+    def has_stepped(self) -> bool:
+        return all(self.moments)
 
 
 def partition_of(engine: Any) -> Partition:
@@ -122,22 +125,21 @@ def _stretches_of_parameters(engine: Any) -> Iterator[_Stretch]:
 
 
 class HostCopy:
-    """Page-locked room in the host's memory for one snapshot; used again for the next."""
+    """Room in the host's memory for all of a partition, page-locked beside a GPU: taken once, and used again."""
 
     def __init__(self) -> None:
         self._tensors: dict[str, torch.Tensor] = {}
 
-    def take(self, partition: Partition) -> Mapping[str, torch.Tensor]:
-        """Copy masters and moments, whole partitions at a time: all that training waits for. fp32, [elements].
-
-        Before the first step there are no moments, and none are copied: two thirds of a checkpoint.
-        """
+    def room(self, partition: Partition) -> Mapping[str, torch.Tensor]:
+        """By kind, fp32, [elements]; what lies there is of the time before."""
         pinned = partition.groups[0].is_cuda
-        kinds = KINDS if all(partition.moments) else (MASTER,)
-        for kind in kinds:
-            if kind not in self._tensors:
-                self._tensors[kind] = torch.zeros(partition.num_elements, dtype=torch.float32, pin_memory=pinned)
-        taken = {kind: self._tensors[kind] for kind in kinds}
+        for kind in KINDS if not self._tensors else ():
+            self._tensors[kind] = torch.zeros(partition.num_elements, dtype=torch.float32, pin_memory=pinned)
+        return self._tensors
+
+    def take(self, partition: Partition) -> Mapping[str, torch.Tensor]:
+        """Copy masters and moments, whole partitions at a time: all that training waits for."""
+        taken = self.room(partition)
         start = 0
         for group, moments in zip(partition.groups, partition.moments, strict=True):
             for kind, target in taken.items():
@@ -159,19 +161,28 @@ def write_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     save_file(dict(tensors), path)
 
 
-def read_shards(num_elements: int, plan: Sequence[Copy], paths: Mapping[int, Path]) -> Mapping[str, torch.Tensor]:
-    """A partition's worth of each kind of state, filled from the files by `plan`; what they lack is zero."""
-    filled = {kind: torch.zeros(num_elements, dtype=torch.float32) for kind in KINDS}
+def read_shards(room: Mapping[str, torch.Tensor], plan: Sequence[Copy], paths: Mapping[int, Path]) -> None:
+    """Fill the room of each kind of state from the files by `plan`."""
     for shard, path in paths.items():
         with safe_open(path, framework="pt") as file:
-            for kind in file.keys():  # noqa: SIM118 no mapping
-                source, target = file.get_tensor(kind), filled[kind]
+            for kind, target in room.items():
+                source = file.get_slice(kind)
                 for copy in plan:
                     if copy.shard == shard:
                         target[copy.target : copy.target + copy.length] = source[
                             copy.source : copy.source + copy.length
                         ]
-    return filled
+
+
+def begin_anew(room: Mapping[str, torch.Tensor], engine: Any, partition: Partition) -> None:
+    """Fill the room of each kind of state with what it is before the first step: the model as it was made."""
+    parameters = dict(engine.module.named_parameters())
+    for piece in partition.pieces:
+        parameter = parameters[piece.parameter]
+        values = engine.module.initial[parameter]()
+        room[MASTER][piece.offset : piece.offset + piece.length] = values(piece.start, piece.length).to(parameter.dtype)
+    for kind in MOMENTS:
+        room[kind].zero_()
 
 
 def restore(engine: Any, tensors: Mapping[str, torch.Tensor], optimizer_step: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from finetune_api.spec import Spec, TaskType
-from finetune_trainer.gang import Gang
+from finetune_trainer.evaluate import Examinee
 from finetune_trainer.history import History, Score
 from finetune_trainer.model import Head
 from finetune_trainer.objectives.classification import Classification
@@ -36,8 +36,8 @@ class Objective(Protocol):
     def head(self) -> Head:
         """What stands on the blocks and answers with the summed loss of the tokens it is given."""
 
-    def examination(self, model: Any, gang: Gang, *, micro_batch_size: int, beat: Callable[[], None]) -> Examination:
-        """Of the module that `head` made; `beat` is called whenever a little is done."""
+    def examination(self, examinee: Examinee[Any]) -> Examination:
+        """Of the module that `head` made."""
 
 
 _OBJECTIVES: Final[Mapping[TaskType, Callable[[Spec, PreparedData, ChatTokenizer], Objective]]] = {

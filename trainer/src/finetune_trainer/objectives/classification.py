@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -14,14 +14,13 @@ from torch.nn import functional
 from finetune_api.spec import ClassificationTask, ClassWeights, Spec
 from finetune_trainer.architectures import sequence_classifier
 from finetune_trainer.dropout import RowsInFlight
-from finetune_trainer.evaluate import evaluated_rows, first_of_rows, inference, shared_out
-from finetune_trainer.gang import Gang
+from finetune_trainer.evaluate import Examinee, evaluated_rows, first_of_rows, inference
 from finetune_trainer.history import History, Sample, Score
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Measures, Told, add_confidences, measures, prior
 from finetune_trainer.model import Head, PackedModel
 from finetune_trainer.prepared import Documents, PreparedData, unused_id
 from finetune_trainer.tokenizers import ChatTokenizer
-from finetune_trainer.tokens import Tokens, tokens_of
+from finetune_trainer.tokens import Tokens
 
 SCORE: Final = "score"
 """The head, as transformers calls it."""
@@ -78,15 +77,12 @@ def head(labels: LabelSet, *, balanced: bool, pad_id: int) -> Head:
 
 
 def examine(
-    model: SequenceClassifier,
-    gang: Gang,
+    examinee: Examinee[SequenceClassifier],
     documents: Documents,
     labels: LabelSet,
     *,
     sequence_length: int,
     max_rows: int,
-    micro_batch_size: int,
-    beat: Callable[[], None],
 ) -> tuple[Measures, tuple[Told, ...]] | None:
     """Of a split's first rows, and what was told of each; the same for any ranks. None without rows. Collective."""
     rows = evaluated_rows(documents, sequence_length=sequence_length, max_rows=max_rows)
@@ -94,13 +90,11 @@ def examine(
         return None
     told: list[Told] = []
     bins = np.zeros((CONFIDENCE_BINS, 3))
-    with inference(model):
-        for micro_batch in shared_out(rows, gang, micro_batch_size):
-            tokens = tokens_of(documents, micro_batch, gang.device)
-            told += _told(model.logits(tokens).double().cpu(), tokens, labels, bins)
-            beat()
-    everyone = sorted(Told(*one) for of_rank in gang.gather(told) for one in of_rank)
-    total = np.array(gang.sum(bins.ravel().tolist())).reshape(bins.shape)
+    with inference(examinee.model):
+        for tokens in examinee.micro_batches(documents, rows):
+            told += _told(examinee.model.logits(tokens).double().cpu(), tokens, labels, bins)
+    everyone = sorted(Told(*one) for of_rank in examinee.gang.gather(told) for one in of_rank)
+    total = np.array(examinee.gang.sum(bins.ravel().tolist())).reshape(bins.shape)
     return measures(everyone, total, labels), tuple(everyone)
 
 
@@ -140,10 +134,8 @@ class Classification:
         balanced = settings.class_weights is ClassWeights.BALANCED
         return cls(spec, labels, head(labels, balanced=balanced, pad_id=pad_id))
 
-    def examination(
-        self, model: SequenceClassifier, gang: Gang, *, micro_batch_size: int, beat: Callable[[], None]
-    ) -> ClassificationExamination:
-        return ClassificationExamination(self.spec, gang, model, self.labels, beat, micro_batch_size)
+    def examination(self, examinee: Examinee[SequenceClassifier]) -> ClassificationExamination:
+        return ClassificationExamination(self.spec, examinee, self.labels)
 
 
 @dataclass(frozen=True)
@@ -151,11 +143,8 @@ class ClassificationExamination:
     """Of a classifier."""
 
     spec: Spec
-    gang: Gang
-    model: SequenceClassifier
+    examinee: Examinee[SequenceClassifier]
     labels: LabelSet
-    beat: Callable[[], None]
-    micro_batch_size: int
 
     def score(self, documents: Documents, *, max_rows: int) -> Score | None:
         """Of a split's first rows, each counted alike; None when it is empty."""
@@ -191,16 +180,8 @@ class ClassificationExamination:
         return history.model_copy(update={"test": _score(found), "labels": found, "samples": answered})
 
     def _examine(self, documents: Documents, max_rows: int) -> tuple[Measures, tuple[Told, ...]] | None:
-        return examine(
-            self.model,
-            self.gang,
-            documents,
-            self.labels,
-            sequence_length=self.spec.training.sequence_length,
-            max_rows=max_rows,
-            micro_batch_size=self.micro_batch_size,
-            beat=self.beat,
-        )
+        length = self.spec.training.sequence_length
+        return examine(self.examinee, documents, self.labels, sequence_length=length, max_rows=max_rows)
 
     def _names(self, labels: Sequence[int]) -> str:
         return ", ".join(self.labels.names[label] for label in labels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -13,15 +14,17 @@ from torch.nn import functional
 from finetune_api.memory import LOGITS_AT_ONCE
 from finetune_api.spec import Spec
 from finetune_trainer.architectures import causal_language_model
-from finetune_trainer.evaluate import evaluated_rows, first_of_rows, inference, shared_out
-from finetune_trainer.gang import Gang
-from finetune_trainer.generation import answers
+from finetune_trainer.evaluate import Examinee, evaluated_rows, first_of_rows, inference
+from finetune_trainer.gathering import no_room
+from finetune_trainer.generation import TOKENS_AT_ONCE, answers
 from finetune_trainer.history import MAX_SAMPLES, History, Sample, Score
 from finetune_trainer.likeness import Likeness, likeness
 from finetune_trainer.model import Head, PackedModel
 from finetune_trainer.prepared import Documents, PreparedData, Texts
 from finetune_trainer.tokenizers import ChatTokenizer
-from finetune_trainer.tokens import Tokens, tokens_of
+from finetune_trainer.tokens import Tokens
+
+log = logging.getLogger(__name__)
 
 
 class CausalLanguageModel(PackedModel):
@@ -61,10 +64,8 @@ class Language:
     def of(cls, spec: Spec, _data: PreparedData, tokenizer: ChatTokenizer) -> Self:
         return cls(spec, tokenizer)
 
-    def examination(
-        self, model: CausalLanguageModel, gang: Gang, *, micro_batch_size: int, beat: Callable[[], None]
-    ) -> LanguageExamination:
-        return LanguageExamination(self.spec, gang, model, self.tokenizer, beat, micro_batch_size)
+    def examination(self, examinee: Examinee[CausalLanguageModel]) -> LanguageExamination:
+        return LanguageExamination(self.spec, examinee, self.tokenizer)
 
 
 @dataclass(frozen=True)
@@ -72,31 +73,30 @@ class LanguageExamination:
     """Of a model that writes."""
 
     spec: Spec
-    gang: Gang
-    model: CausalLanguageModel
+    examinee: Examinee[CausalLanguageModel]
     tokenizer: ChatTokenizer
-    beat: Callable[[], None]
-    micro_batch_size: int
 
     def score(self, documents: Documents, *, max_rows: int) -> Score | None:
         """Each trained token of a split's first rows counted once, whatever the ranks; None when it is empty."""
         rows = evaluated_rows(documents, sequence_length=self.spec.training.sequence_length, max_rows=max_rows)
         if not rows:
             return None
-        total, labelled = torch.zeros(2, dtype=torch.float64, device=self.gang.device), 0
-        with inference(self.model):
-            for micro_batch in shared_out(rows, self.gang, self.micro_batch_size):
-                tokens = tokens_of(documents, micro_batch, self.gang.device)
-                total += self.model.told(tokens)
+        model, gang = self.examinee.model, self.examinee.gang
+        total, labelled = torch.zeros(2, dtype=torch.float64, device=gang.device), 0
+        with inference(model):
+            for tokens in self.examinee.micro_batches(documents, rows):
+                total += model.told(tokens)
                 labelled += len(tokens.targets)
-                self.beat()
-        loss, right, count = self.gang.sum([*total.tolist(), labelled])
+        loss, right, count = gang.sum([*total.tolist(), labelled])
         return Score(loss=loss / count, accuracy=right / count)
 
     def measure_base(self, history: History, test: Documents) -> History:
         """With what the model makes of the test split before it is trained."""
         evaluation = self.spec.evaluation
         chosen = first_of_rows(test, evaluation.generate_rows)
+        unanswered = self._no_room(test, chosen, before_training=True)
+        if unanswered is not None:
+            chosen = []
         texts = [test.texts(index) for index in chosen]
         answered = self._answers(test, chosen)
         samples = tuple(
@@ -108,14 +108,22 @@ class LanguageExamination:
             "base_test": self.score(test, max_rows=evaluation.max_rows),
             "base_answers": _likeness(answered, texts),
             "samples": samples[:MAX_SAMPLES],
+            "unanswered": unanswered,
         }
         return history.model_copy(update=changes)
 
     def measure_trained(self, history: History, test: Documents) -> History:
-        """With what it makes of the very rows that `measure_base` chose, whatever the spec asks for by now."""
+        """With what it makes of the very rows that `measure_base` chose, whatever the spec asks for by now.
+
+        Where it cannot answer them the base model's answers are left out, too: there is nothing to compare them with.
+        """
         samples = history.samples or ()
         number = len(samples) if history.base_answers is None else history.base_answers.rows
         chosen = first_of_rows(test, number)
+        unanswered = self._no_room(test, chosen, before_training=False)
+        if unanswered is not None:
+            history = history.model_copy(update={"base_answers": None, "unanswered": unanswered})
+            samples, chosen = (), []
         answered = self._answers(test, chosen)
         changes = {
             "test": self.score(test, max_rows=history.test_rows),
@@ -126,16 +134,35 @@ class LanguageExamination:
         }
         return history.model_copy(update=changes)
 
+    def _no_room(self, documents: Documents, chosen: list[int], *, before_training: bool) -> str | None:
+        reason = no_room(
+            self.examinee.model,
+            self.examinee.gang,
+            [documents.prompt(index) for index in chosen],
+            tokens_at_once=self._tokens_at_once,
+            max_new_tokens=self.spec.evaluation.max_new_tokens,
+            before_training=before_training,
+        )
+        if reason is not None and self.examinee.gang.rank == 0:
+            log.warning("%s", reason)
+        return reason
+
     def _answers(self, documents: Documents, chosen: list[int]) -> list[str]:
         ids = answers(
-            self.model,
-            self.gang,
+            self.examinee.model,
+            self.examinee.gang,
             [documents.prompt(index) for index in chosen],
+            tokens_at_once=self._tokens_at_once,
             max_new_tokens=self.spec.evaluation.max_new_tokens,
             eos_id=self.tokenizer.eos_id,
-            beat=self.beat,
+            beat=self.examinee.beat,
         )
         return [self.tokenizer.decode(answer) for answer in ids]
+
+    @property
+    def _tokens_at_once(self) -> int:
+        """As many as training has in a pass, whose activations take far more memory: halving those halves these."""
+        return min(TOKENS_AT_ONCE, self.examinee.micro_batch_size * self.spec.training.sequence_length)
 
 
 def _likeness(answered: Sequence[str], texts: Sequence[Texts]) -> Likeness | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -14,13 +13,12 @@ from finetune_api.spec import PreferenceTask, Spec
 from finetune_trainer.adapters import as_it_began
 from finetune_trainer.architectures import causal_language_model
 from finetune_trainer.dropout import RowsInFlight
-from finetune_trainer.evaluate import evaluated_rows, inference, shared_out
-from finetune_trainer.gang import Gang
+from finetune_trainer.evaluate import Examinee, evaluated_rows, inference
 from finetune_trainer.history import History, Score
 from finetune_trainer.model import Head, PackedModel
 from finetune_trainer.prepared import Documents, PreparedData
 from finetune_trainer.tokenizers import ChatTokenizer
-from finetune_trainer.tokens import Tokens, tokens_of
+from finetune_trainer.tokens import Tokens
 
 
 class Pairs(NamedTuple):
@@ -82,10 +80,8 @@ class Preference:
     def of(cls, spec: Spec, _data: PreparedData, _tokenizer: ChatTokenizer) -> Self:
         return cls(spec, head((spec.task.preference or PreferenceTask()).beta))
 
-    def examination(
-        self, model: PreferenceModel, gang: Gang, *, micro_batch_size: int, beat: Callable[[], None]
-    ) -> PreferenceExamination:
-        return PreferenceExamination(self.spec, gang, model, beat, micro_batch_size)
+    def examination(self, examinee: Examinee[PreferenceModel]) -> PreferenceExamination:
+        return PreferenceExamination(self.spec, examinee)
 
 
 @dataclass(frozen=True)
@@ -93,10 +89,7 @@ class PreferenceExamination:
     """Of a model that prefers."""
 
     spec: Spec
-    gang: Gang
-    model: PreferenceModel
-    beat: Callable[[], None]
-    micro_batch_size: int
+    examinee: Examinee[PreferenceModel]
 
     def score(self, documents: Documents, *, max_rows: int) -> Score | None:
         """Each pair of a split's first rows counted once, whatever the ranks; None when it is empty.
@@ -106,16 +99,15 @@ class PreferenceExamination:
         rows = evaluated_rows(documents, sequence_length=self.spec.training.sequence_length, max_rows=max_rows)
         if not rows:
             return None
-        total, count = torch.zeros(4, dtype=torch.float64, device=self.gang.device), 0
-        with inference(self.model):
-            for micro_batch in shared_out(rows, self.gang, self.micro_batch_size):
-                tokens = tokens_of(documents, micro_batch, self.gang.device)
-                margins, leads = (value.double() for value in self.model.pairs(tokens))
+        model, gang = self.examinee.model, self.examinee.gang
+        total, count = torch.zeros(4, dtype=torch.float64, device=gang.device), 0
+        with inference(model):
+            for tokens in self.examinee.micro_batches(documents, rows):
+                margins, leads = (value.double() for value in model.pairs(tokens))
                 losses = -functional.logsigmoid(margins)
                 total += torch.stack([value.sum() for value in (losses, margins > 0, margins, leads > 0)])
                 count += len(tokens.numbers)
-                self.beat()
-        loss, right, margin, likelier, pairs = self.gang.sum([*total.tolist(), count])
+        loss, right, margin, likelier, pairs = gang.sum([*total.tolist(), count])
         figures = {"Margin": margin / pairs, "Chosen is likelier": likelier / pairs}
         return Score(loss=loss / pairs, accuracy=right / pairs, figures=figures)
 

@@ -10,8 +10,9 @@ from typing import Final
 from finetune_api.result import Prepared
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import TaskType
-from finetune_trainer.history import History, Score
+from finetune_trainer.history import History
 from finetune_trainer.publish.rendering import Rendering
+from finetune_trainer.publish.scores import compared, headings, measured_rows
 from finetune_trainer.tasks import PLAIN_TEXTS
 
 CARD: Final = "model/README.md"
@@ -48,11 +49,7 @@ def model_card(snapshot: Snapshot, prepared: Prepared, history: History, renderi
             f"{history.last.step:,} optimizer steps of {prepared.resolved.global_batch_size:,} packed rows.\n"
         ),
         "## How well it does\n",
-        _table(("", "Before", "After"), _measurements(history)),
-        (
-            "Of the test split; a loss is in nats per trained token, or per row where a row is what is learnt. "
-            "`reports/report.html` beside this folder has the curves, and answers before and after.\n"
-        ),
+        _how_well(history, spec.task.type, prepared.data.splits.test),
         "## How to load it\n",
         f"```python\n{_loading(spec.task.type, spec.model.uri, is_adapter=is_adapter)}```\n",
         f"{_of_texts(spec.task.type, rendering)}\n",
@@ -79,16 +76,13 @@ def _front_matter(snapshot: Snapshot, *, is_adapter: bool) -> str:
     return "\n".join(lines)
 
 
-def _measurements(history: History) -> list[tuple[str, str, str]]:
-    before, after = (_named(score) for score in (history.base_test, history.test))
-    return [(name, before.get(name, ""), value) for name, value in after.items()] or [("not measured", "", "")]
-
-
-def _named(score: Score | None) -> dict[str, str]:
-    if score is None:
-        return {}
-    found = {"loss": score.loss, "accuracy": score.accuracy, "F1, the mean over labels": score.macro_f1}
-    return {name: f"{value:.4g}" for name, value in {**found, **score.figures}.items() if value is not None}
+def _how_well(history: History, task: TaskType, in_split: int) -> str:
+    figures = compared(history, task)
+    table = _table(("", *headings(history)), figures) + "\n" if figures else ""
+    told = f"Of {measured_rows(history, in_split)}." if figures else "Not measured: the test split has no rows."
+    unanswered = "" if history.unanswered is None else f" {history.unanswered}."
+    answers = ", and answers before and after" if history.samples else ""
+    return f"{table}{told}{unanswered} `reports/report.html` beside this folder has the curves{answers}.\n"
 
 
 def _loading(task: TaskType, base_uri: str, *, is_adapter: bool) -> str:

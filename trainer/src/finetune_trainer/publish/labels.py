@@ -6,34 +6,24 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from finetune_api.spec import TaskType
+from finetune_trainer.history import History
 from finetune_trainer.measures import LabelMeasure, Measures
+from finetune_trainer.publish.scores import comparison, measured_rows
 
 MOST_IN_TABLE: Final = 20
 """Labels whose confusion is drawn, the commonest; more would be no table that anybody reads."""
 
 
-def label_section(base: Measures | None, found: Measures | None) -> str:
+def label_section(history: History, task: TaskType, in_split: int) -> str:
     """Empty for tasks without labels. Everything that came from outside is escaped."""
+    found = history.labels
     if found is None:
         return ""
-    return f"<section><h2>Labels of test rows</h2>{_summary(base, found)}{_of_each(found)}{_confusion(found)}</section>"
-
-
-def _summary(base: Measures | None, found: Measures) -> str:
-    rows = (
-        ("Accuracy", "accuracy", ".1%"),
-        ("F1, the mean over labels (macro)", "macro_f1", ".3f"),
-        ("F1 over all answers (micro)", "micro_f1", ".3f"),
-        ("Loss, nats per row", "loss", ".3f"),
-        ("Calibration error (ECE)", "calibration_error", ".3f"),
+    return (
+        f"<section><h2>Labels of test rows</h2><p>Of {measured_rows(history, in_split)}.</p>"
+        f"{comparison(history, task)}{_of_each(found)}{_confusion(found)}</section>"
     )
-    head = '<tr><th></th><th class="number">Fine-tuned</th><th class="number">Always the commonest label</th></tr>'
-    lines = "".join(
-        f'<tr><td class="name">{name}</td><td class="number">{format(getattr(found, field), form)}</td>'
-        f'<td class="number">{"" if base is None else format(getattr(base, field), form)}</td></tr>'
-        for name, field, form in rows
-    )
-    return f"<table>{head}{lines}</table>"
 
 
 def _of_each(found: Measures) -> str:

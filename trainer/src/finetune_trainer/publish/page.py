@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from finetune_api.result import DataSummary, Prepared
 from finetune_api.snapshot import Snapshot
-from finetune_api.spec import TaskType
-from finetune_trainer.history import History, Sample
+from finetune_trainer.history import History
 from finetune_trainer.pages.chart import Band, Curve, chart, smoothed
 from finetune_trainer.pages.document import amount, document, name_table
 from finetune_trainer.publish.labels import label_section
 from finetune_trainer.publish.rendering import Rendering
-from finetune_trainer.publish.scores import score_section
+from finetune_trainer.publish.scores import TOKENS_ARE_LEARNT, score_section
 from finetune_trainer.publish.timeline import timeline_section
 from finetune_trainer.telemetry import Telemetry
 from finetune_trainer.verified import ListedFile
@@ -30,14 +29,14 @@ def report_page(
     files: Sequence[ListedFile],
 ) -> str:
     """The whole document. `files` are those of the model. Everything that came from outside is escaped."""
-    per_token = snapshot.spec.task.type in (TaskType.INSTRUCTION, TaskType.COMPLETION)
+    task, test_rows = snapshot.spec.task.type, prepared.data.splits.test
     parts = (
-        _figures(prepared, history, per_token=per_token),
-        score_section(history, per_token=per_token),
-        label_section(history.base_labels, history.labels),
+        _figures(prepared, history, per_token=task in TOKENS_ARE_LEARNT),
+        score_section(history, task, test_rows),
+        label_section(history, task, test_rows),
         _curves(history),
         timeline_section(telemetry),
-        _samples(history.samples or ()),
+        _samples(history),
         _data(prepared.data, snapshot),
         _configuration(snapshot, prepared),
         _provenance(snapshot, prepared, rendering, files),
@@ -112,13 +111,14 @@ def _curves(history: History) -> str:
     )
 
 
-def _samples(samples: Iterable[Sample]) -> str:
-    parts = [
+def _samples(history: History) -> str:
+    parts = [] if history.unanswered is None else [f"<p>{escape(history.unanswered)}.</p>"]
+    parts += [
         f'<div class="sample"><h3>Prompt</h3><pre>{escape(sample.prompt)}</pre><div class="answers">'
         f"<div><h3>Base model</h3><pre>{escape(sample.before)}</pre></div>"
         f'<div class="after"><h3>Fine-tuned</h3><pre>{escape(sample.after or "")}</pre></div>'
         f"<div><h3>Expected</h3><pre>{escape(sample.expected)}</pre></div></div></div>"
-        for sample in samples
+        for sample in history.samples or ()
     ]
     return f"<section><h2>Answers to test rows</h2>{''.join(parts)}</section>" if parts else ""
 

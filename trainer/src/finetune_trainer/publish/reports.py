@@ -45,10 +45,12 @@ def write_reports(
                         ("test", history.test),
                         ("baseAnswers", history.base_answers),
                         ("answers", history.answers),
+                        ("baseLabels", history.base_labels),
                         ("labels", history.labels),
                     )
                     if found is not None
                 },
+                **({} if history.unanswered is None else {"unanswered": history.unanswered}),
             },
             indent=2,
         ),

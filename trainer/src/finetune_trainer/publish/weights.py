@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from finetune_api.contract import ExitCode
+from finetune_api.host import LARGEST_FILE
 from finetune_trainer.adapters import Adapter, configuration, published_name
 from finetune_trainer.engine import gathered
 from finetune_trainer.failures import StageFailed
@@ -36,8 +37,8 @@ class Trained:
     dtype: torch.dtype
     base_folder: Path
     base_model_uri: str
-    largest_file: int = 5 * 10**9
-    """Bytes, as transformers divides."""
+    largest_file: int = LARGEST_FILE
+    """Bytes."""
 
     @property
     def config(self) -> ModelConfig:
