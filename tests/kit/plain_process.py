@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from finetune_trainer.prepared import Documents, open_data
+from preloaded import Preloaded
 
 Request = Mapping[str, Any]
 
@@ -36,10 +37,16 @@ def _document(test: Documents, index: int, *, labelled: bool) -> dict[str, Any]:
     return {"pair": sequences} if breaks else sequences[0]
 
 
-def told_by(script: str, *arguments: str, given: Any) -> Any:
-    """The JSON that a script of this folder prints when it reads `given` as JSON. Fails with its standard error."""
+def told_by(script: str, *arguments: str, given: Any, preloaded: Preloaded | None = None) -> Any:
+    """The JSON that a script of this folder prints when it reads `given` as JSON. Fails with its standard error.
+
+    With `preloaded` it need not import PyTorch for itself.
+    """
+    path = Path(__file__).with_name(script)
+    if preloaded is not None:
+        return preloaded.run_plain(path, *arguments, given=given)
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name(script), *arguments],
+        [sys.executable, path, *arguments],
         input=json.dumps(given),
         capture_output=True,
         text=True,
@@ -51,9 +58,9 @@ def told_by(script: str, *arguments: str, given: Any) -> Any:
     return json.loads(done.stdout)
 
 
-def losses(requests: Sequence[Request]) -> list[float]:
-    """Of each the mean loss in nats, as `Metrics.test_loss` is; importing PyTorch once for all of them."""
-    told = told_by("plain_losses.py", given=requests)
+def losses(requests: Sequence[Request], preloaded: Preloaded | None = None) -> list[float]:
+    """Of each the mean loss in nats, as `Metrics.test_loss` is."""
+    told = told_by("plain_losses.py", given=requests, preloaded=preloaded)
     assert told["ours"] == []
     found: list[float] = told["losses"]
     return found

@@ -64,10 +64,10 @@ def test_an_interrupted_gang_leaves_a_checkpoint_that_another_number_of_ranks_fi
 
 
 def test_what_is_published_computes_the_same_in_plain_transformers_and_peft(
-    outcomes: Mapping[Case, Outcome],
+    preloaded: Preloaded, outcomes: Mapping[Case, Outcome]
 ) -> None:
     told = {str(outcome.case): outcome.published.metrics.test_loss for outcome in outcomes.values()}
 
-    plain = plain_process.losses([outcome.for_plain for outcome in outcomes.values()])
+    plain = plain_process.losses([outcome.for_plain for outcome in outcomes.values()], preloaded)
 
     assert dict(zip(told, plain, strict=True)) == pytest.approx(told, abs=1e-5)

@@ -115,7 +115,7 @@ def main(seed: int) -> int:
                     except AssertionError as words:
                         failed += 1
                         print(f"{case}: {words}", flush=True)
-                plain = plain_process.losses([finished.for_plain for row in rows for finished in row])
+                plain = plain_process.losses([finished.for_plain for row in rows for finished in row], preloaded)
                 for index, row in enumerate(rows):
                     found = row.complaints(plain[3 * index : 3 * index + 3])
                     failed += bool(found)

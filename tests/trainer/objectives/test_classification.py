@@ -113,7 +113,8 @@ def test_published_logits_are_ours_packed_or_alone_and_padded_on_either_side(pre
     (ours,) = preloaded.run(told, folder=str(folder), published=str(tmp_path / "adapter"))
     np.testing.assert_allclose(ours["packed"], ours["alone"], atol=1e-5)
     assert np.ptp(np.array(ours["alone"]), axis=0).min() > 1e-2  # documents differ
-    plain = told_by("plain_classifier.py", str(folder), str(tmp_path / "adapter"), given=ours["documents"])
+    adapted = str(tmp_path / "adapter")
+    plain = told_by("plain_classifier.py", str(folder), adapted, given=ours["documents"], preloaded=preloaded)
     assert plain["ours"] == []
     assert (plain["labels"], plain["padId"]) == ({"0": "bug", "1": "praise", "2": "question"}, 2)
     for name in ("alone", "right", "left"):

@@ -126,7 +126,7 @@ def test_plain_transformers_and_peft_compute_what_the_gang_computed(preloaded: P
         if method == "LoRA":
             merged = written.removesuffix("model") + "merged"
             asked.append(asked[-1] | {"folder": merged, "config": merged, "adapter": None})
-    plain = told_by("plain_models.py", given=asked)
+    plain = told_by("plain_models.py", given=asked, preloaded=preloaded)
     assert plain["ours"] == []
     for each, logits in zip(asked, plain["logits"], strict=True):
         np.testing.assert_allclose(logits, ours[each["case"]], atol=1e-5, err_msg=str(each["folder"]))
