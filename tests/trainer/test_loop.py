@@ -232,9 +232,10 @@ def _poison(model: Any, loss: float = 1.0, gradient: float = 1.0, steps: tuple[i
     parameter.register_hook(lambda found: found * factor(gradient))
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    return str(tiny_model(tmp_path / "model"))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of one layer: what a loop does with its steps is the same for any number of them."""
+    return str(tiny_model(tmp_path_factory.mktemp("model"), num_layers=1))
 
 
 def test_training_lowers_the_loss_and_every_rank_sees_the_same(preloaded, folder):

@@ -282,14 +282,12 @@ PIECES = (
 )
 
 
-@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     once, _ = REPAIRS.text(text)
     assert REPAIRS.text(once) == (once, Step.NONE)
 
 
-@settings(max_examples=200)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_rewriting_twice_changes_nothing_more(text: str) -> None:
     everything = Cleaner(
@@ -305,7 +303,6 @@ def test_rewriting_twice_changes_nothing_more(text: str) -> None:
     assert everything.text(once) == (once, Step.NONE)
 
 
-@settings(max_examples=300)
 @given(st.sampled_from(sorted(SCRIPTS)), st.data())
 def test_clean_words_of_any_script_in_any_order_come_out_byte_for_byte(script: str, data: st.DataObject) -> None:
     words = data.draw(st.lists(st.sampled_from(SCRIPTS[script].split()), min_size=1, max_size=20))
