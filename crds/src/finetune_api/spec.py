@@ -741,7 +741,7 @@ class Spec(Model):
         Rule(
             cel="self.task.type != 'Preference' || !has(self.method) || !has(self.method.type) || "
             "self.method.type != 'Full'",
-            message="must be LoRA or QLoRA: what a Preference task compares with is the model without its adapter",
+            message="must be LoRA or QLoRA, which leave the model as it began: what Preference compares with",
             holds=lambda spec: spec.task.type is not TaskType.PREFERENCE or spec.method.type is not MethodType.FULL,
             field="method.type",
         ),
