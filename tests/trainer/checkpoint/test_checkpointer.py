@@ -379,6 +379,30 @@ def test_a_gang_finds_its_best_again_and_its_start_and_goes_on_as_if_it_had_not_
     assert first == second == {case: [[True] * 3, [0, {"at": 0}], [[2, 3, "a spike"]], 0] for case in CASES}
 
 
+def copy_beside_a_gpu(folder: str) -> list[Any]:
+    """As much as no machine has."""
+    from finetune_trainer.checkpoint.shards import HostCopy, Partition
+
+    class OnGpu:
+        is_cuda = True
+
+        def numel(self) -> int:
+            return 1 << 50
+
+    groups: Any = (OnGpu(),)
+    with pytest.raises(StageFailed) as refused:
+        HostCopy().room(Partition(pieces=(), groups=groups, moments=()))
+    return [refused.value.exit_code, refused.value.failure.field, str(refused.value)[:80]]
+
+
+def test_memory_that_is_not_there_for_copies_is_not_taken_for_that_of_a_gpu(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    (said,) = preloaded.run(copy_beside_a_gpu, folder=str(tmp_path))
+    assert said[:2] == [ExitCode.RETRY, "spec.workers.resources.memory"]
+    assert said[2].startswith("a rank copies its checkpoints to 12582912.0 GiB of the pod's memory: ")
+
+
 class UnavailableStorage(FileStorage):
     """Nothing goes up from this rank."""
 

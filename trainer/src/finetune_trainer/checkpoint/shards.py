@@ -20,8 +20,11 @@ from deepspeed.utils import safe_get_local_fp32_param
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from finetune_api.contract import ExitCode
+from finetune_api.strings import in_gib
 from finetune_trainer.checkpoint.intervals import Copy
 from finetune_trainer.checkpoint.layout import Piece
+from finetune_trainer.failures import StageFailed
 
 MASTER: Final = "master"
 MOMENTS: Final = ("exp_avg", "exp_avg_sq")
@@ -131,10 +134,19 @@ class HostCopy:
         self._tensors: dict[str, torch.Tensor] = {}
 
     def room(self, partition: Partition) -> Mapping[str, torch.Tensor]:
-        """By kind, fp32, [elements]; what lies there is of the time before."""
-        pinned = partition.groups[0].is_cuda
-        for kind in KINDS if not self._tensors else ():
-            self._tensors[kind] = torch.zeros(partition.num_elements, dtype=torch.float32, pin_memory=pinned)
+        """By kind, fp32, [elements]; what lies there is of the time before. Raises StageFailed when there is none."""
+        if not self._tensors:
+            pinned, size = partition.groups[0].is_cuda, partition.num_elements
+            try:
+                self._tensors = {kind: torch.zeros(size, dtype=torch.float32, pin_memory=pinned) for kind in KINDS}
+            except RuntimeError as error:
+                # CUDA's own words are of memory, too, and would be taken for those of a GPU.
+                raise StageFailed(
+                    ExitCode.RETRY,
+                    "HostMemoryTooSmall",
+                    f"a rank copies its checkpoints to {in_gib(len(KINDS) * 4 * size)} of the pod's memory: {error}",
+                    field="spec.workers.resources.memory",
+                ) from error
         return self._tensors
 
     def take(self, partition: Partition) -> Mapping[str, torch.Tensor]:
