@@ -11,7 +11,7 @@ import yaml
 
 from finetune_api.contract import Stage
 from finetune_api.snapshot import Snapshot
-from finetune_trainer.history import History, Point, Sample, Score
+from finetune_trainer.history import History, Point, Sample, Score, Validation
 from finetune_trainer.likeness import Likeness
 from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, measures, prior
 from finetune_trainer.publish.card import LIBRARIES, model_card
@@ -27,8 +27,6 @@ HISTORY = History(
     test=Score(loss=3.0, accuracy=0.5),
     test_rows=2000,
 )
-
-
 SAME = Rendering(by="the chat template", rows=122, exact="tokenizer.model.v3")
 
 
@@ -120,3 +118,9 @@ def test_it_says_how_texts_become_the_ids_that_were_trained():
     assert "makes the very ids that were trained of 122 test rows" in chats
     assert "make the trained ids of `tokenizer.model.v3`" in chats
     assert "mistral-common" not in card(SAME.model_copy(update={"exact": ""}))
+
+
+def test_it_says_of_which_step_the_weights_are_where_they_are_not_the_last():
+    assert "300 optimizer steps of 8 packed rows.\n" in card()
+    best = HISTORY.model_copy(update={"best": Validation(step=200, loss=2.8, accuracy=0.5)})
+    assert "300 optimizer steps of 8 packed rows; these are the weights after step 200" in card(history=best)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
+from finetune_api.spec import ActivationCheckpointing
 from finetune_trainer.history import History, Point, Score, Validation
 from finetune_trainer.publish.tensorboard import EVENTS, write_events
-from finetune_trainer.telemetry import Reading, Telemetry
+from finetune_trainer.telemetry import Reading, Start, Telemetry
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -26,10 +27,12 @@ def events(path: Path) -> list[Event]:
 
 def test_curves_are_read_back_and_the_file_names_no_machine(tmp_path):
     points = tuple(Point(step=step, loss=4.0 / step, learning_rate=0.5, gradient_norm=2.0) for step in (1, 2))
+    validation = Validation(step=2, loss=3.0, accuracy=0.25)
     history = History(
         latest=points[-1],
         points=points,
-        validations=(Validation(step=2, loss=3.0, accuracy=0.25),),
+        validations=(validation,),
+        last_validation=validation,
         base_test=Score(loss=4.0, accuracy=0.5),
         test=Score(loss=2.0, accuracy=0.75),
     )
@@ -55,4 +58,21 @@ def test_curves_are_read_back_and_the_file_names_no_machine(tmp_path):
         (2, "final/validation_loss", 3.0),
         (2, "final/train_loss", 2.0),
     }
+    assert {event.wall_time for event in written} == {NOON.timestamp()}
+
+
+def test_what_was_not_read_of_is_dated_by_the_start_of_the_gang(tmp_path):
+    start = Start(
+        attempt=1,
+        step=0,
+        time=NOON,
+        world_size=1,
+        zero_stage=1,
+        micro_batch_size=1,
+        micro_steps=1,
+        activation_checkpointing=ActivationCheckpointing.NONE,
+    )
+    point = Point(step=1, loss=4.0, learning_rate=0.5, gradient_norm=2.0)
+    write_events(tmp_path, History(latest=point, points=(point,)), Telemetry(starts=(start,)))
+    _, *written = events(tmp_path / EVENTS)
     assert {event.wall_time for event in written} == {NOON.timestamp()}

@@ -14,9 +14,11 @@ from conversations import conversations
 from finetune_trainer.publish.tokenizer import write_tokenizer
 from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import ChatTokenizer, HuggingFaceChatTokenizer, load
+from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
 from finetune_trainer.tokenizers.template_input import template_input
 from mistral_files import RELABELLED, WHEEL_FILES, wheel_file, write_relabelled
 from plain_process import told_by
+from preloaded import Preloaded
 from tiny_models import CHATML, TokenizerKind
 from tiny_models import write_tokenizer as write_tiny
 
@@ -77,8 +79,8 @@ def _read(content: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of each version what plain libraries make of its folder, in one process for all."""
+def plain(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of each version what plain libraries make of its folder."""
     home = tmp_path_factory.mktemp("published")
     asked, expected = {}, {}
     for version in (*WHEEL_FILES, *RELABELLED, "Hugging Face"):
@@ -97,7 +99,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 "chats": [ids for _, ids in chats] if chatting else [],
                 "texts": [_without_end(tokenizer.encode_text(text).ids, tokenizer) for text in texts],
             }
-    seen = told_by("plain_encoding.py", given=asked)
+    seen = told_by("plain_encoding.py", given=asked, preloaded=preloaded)
     assert seen["ours"] == []
     return {"home": home, "ids": seen["ids"], "expected": expected}
 
@@ -166,3 +168,28 @@ def test_a_classifier_pads_with_the_token_that_its_configuration_skips(tmp_path:
 
     pad = json.loads((folder / "tokenizer_config.json").read_text())["pad_token"]
     assert json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"][pad] == 10
+
+
+@pytest.mark.parametrize("version", ["v3", "v13"])
+def test_what_pads_is_what_the_published_tokenizer_pads_with_and_never_the_end_of_an_answer(
+    tmp_path: Path, version: str
+) -> None:
+    """A classifier's configuration takes it; of tekken.json, mistral-common pads with it whatever is written beside."""
+    base, folder = base_of(version, tmp_path / "base"), tmp_path / "published"
+    folder.mkdir()
+    tokenizer = load(base)
+    assert isinstance(tokenizer, MistralChatTokenizer)
+
+    write_tokenizer(tokenizer, base, folder, chats=False)
+
+    pad = json.loads((folder / "tokenizer_config.json").read_text())["pad_token"]
+    assert pad == tokenizer.published.id_to_piece(tokenizer.pad_id)
+    assert pad == {"v3": "<unk>", "v13": "<pad>"}[version]
+
+
+def test_padding_that_a_configuration_does_not_have_is_left_to_the_tokenizer(tmp_path: Path) -> None:
+    base, folder = base_of("Hugging Face", tmp_path / "base"), tmp_path / "published"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"pad_token_id": -1}')
+    write_tokenizer(load(base), base, folder, chats=False)
+    assert json.loads((folder / "tokenizer_config.json").read_text())["pad_token"] == "<|endoftext|>"

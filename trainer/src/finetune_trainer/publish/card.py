@@ -46,7 +46,7 @@ def model_card(snapshot: Snapshot, prepared: Prepared, history: History, renderi
         f"# {snapshot.name}\n",
         (
             f"Fine-tuned from `{spec.model.uri}`: {spec.task.type}, {spec.method.type}, "
-            f"{history.last.step:,} optimizer steps of {prepared.resolved.global_batch_size:,} packed rows.\n"
+            f"{_steps(history, prepared.resolved.global_batch_size)}.\n"
         ),
         "## How well it does\n",
         _how_well(history, spec.task.type, prepared.data.splits.test),
@@ -59,6 +59,13 @@ def model_card(snapshot: Snapshot, prepared: Prepared, history: History, renderi
         f"```json\n{json.dumps(spec.to_json(), indent=2, ensure_ascii=False)}\n```\n",
     )
     return "\n".join(parts)
+
+
+def _steps(history: History, rows: int) -> str:
+    taken = f"{history.last.step:,} optimizer steps of {rows:,} packed rows"
+    if history.best is None:
+        return taken
+    return f"{taken}; these are the weights after step {history.best.step:,}, which validated best"
 
 
 def _front_matter(snapshot: Snapshot, *, is_adapter: bool) -> str:

@@ -18,12 +18,15 @@ EVENTS: Final = "reports/tensorboard/events.out.tfevents.0"
 
 
 def write_events(folder: Path, history: History, telemetry: Telemetry) -> None:
-    """Write EVENTS below `folder`. A point's time is that of the reading at its step, or of the one before."""
+    """Write EVENTS below `folder`. A point's time is that of the reading at its step, or of the one before.
+
+    Before the first reading it is that of the first start.
+    """
     path = folder / EVENTS
     path.parent.mkdir(parents=True)
     times = {reading.step: reading.time.timestamp() for reading in telemetry.readings}
     writer = EventFileWriter(str(path.parent))
-    now = 0.0
+    now = telemetry.starts[0].time.timestamp() if telemetry.starts else 0.0
     for step, name, value in sorted(_points(history, telemetry)):
         now = times.get(step, now)
         writer.add_event(Event(summary=scalar(name, value), step=step, wall_time=now))

@@ -24,8 +24,8 @@ VOCABULARY: Final = "tokenizer.json"
 _AS_IN_THE_FILE: Final = {"tokenizer_class": "PreTrainedTokenizerFast"}
 """transformers' other classes, such as LlamaTokenizer, take only the vocabulary of tokenizer.json, and cut by rules of
 their own."""
-_OVERRIDING: Final = ("add_bos_token", "add_eos_token", "chat_template")
-"""What tokenizer.json and the template's own file say otherwise, or nothing of."""
+_OVERRIDING: Final = ("add_bos_token", "add_eos_token", "auto_map", "chat_template")
+"""What tokenizer.json and the template's own file say otherwise, or nothing of, and code that is not published."""
 
 
 def write_tokenizer(trained: ChatTokenizer, base: Path, folder: Path, *, chats: bool) -> None:
@@ -40,7 +40,7 @@ def write_tokenizer(trained: ChatTokenizer, base: Path, folder: Path, *, chats: 
             `apply_chat_template` refuses to write what the model never saw, and `tokenizer(text)` gives what it did.
     """
     if isinstance(trained, MistralChatTokenizer):
-        settings, template = _write_mistral(trained.published, folder, chats=chats)
+        settings, template = _write_mistral(trained, folder, chats=chats)
     else:
         shutil.copyfile(base / VOCABULARY, folder / VOCABULARY)
         settings = read_settings(base)
@@ -54,20 +54,18 @@ def write_tokenizer(trained: ChatTokenizer, base: Path, folder: Path, *, chats: 
         (folder / TEMPLATE).write_bytes(template.encode())
 
 
-def _write_mistral(
-    tokenizer: SentencePieceTokenizer | Tekkenizer, folder: Path, *, chats: bool
-) -> tuple[dict[str, Any], str | None]:
+def _write_mistral(trained: MistralChatTokenizer, folder: Path, *, chats: bool) -> tuple[dict[str, Any], str | None]:
     """Its file and tokenizer.json. Returns tokenizer_config.json and the template."""
+    tokenizer = trained.published
     shutil.copyfile(tokenizer.file_path, folder / versioned_name(tokenizer))
     fast_tokenizer(tokenizer, rendered=chats).save(str(folder / VOCABULARY))
-    has_pad = isinstance(tokenizer, Tekkenizer)
     settings = {
         **_AS_IN_THE_FILE,
         "bos_token": tokenizer.id_to_piece(tokenizer.bos_id),
         "eos_token": tokenizer.id_to_piece(tokenizer.eos_id),
         "unk_token": tokenizer.id_to_piece(tokenizer.unk_id),
         # Never EOS: whoever trains on would mask the end of each answer.
-        "pad_token": tokenizer.id_to_piece(tokenizer.pad_id if has_pad else tokenizer.unk_id),
+        "pad_token": tokenizer.id_to_piece(trained.pad_id),
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }
@@ -86,6 +84,7 @@ def _pad_token(folder: Path) -> str | None:
     """The token that the model's config.json says is padding, where it says so: a classifier skips it by its id."""
     path = folder / "config.json"
     number = json.loads(path.read_bytes()).get("pad_token_id") if path.is_file() else None
-    if number is None:
+    if number is None or number < 0:  # some write -1 for none
         return None
-    return str(Tokenizer.from_file(str(folder / VOCABULARY)).id_to_token(number))
+    token: str | None = Tokenizer.from_file(str(folder / VOCABULARY)).id_to_token(number)
+    return token

@@ -47,7 +47,8 @@ class MistralChatTokenizer:
         self.version = tokenizer.version
         self.vocab_size: int = tokenizer.n_words
         self.eos_id: int = tokenizer.eos_id
-        self.pad_id: int = tokenizer.eos_id
+        # Of SentencePiece there is none, and bytes stand for what it does not know.
+        self.pad_id: int = tokenizer.pad_id if isinstance(tokenizer, Tekkenizer) else tokenizer.unk_id
         self.special_ids = frozenset(tokenizer.special_ids)
         self._system_apart = self.version >= TokenizerVersion.v7
         position = getattr(self._encoder, "_message_position_to_encode_tools_settings", None)

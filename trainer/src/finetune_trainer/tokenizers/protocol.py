@@ -67,7 +67,7 @@ class ChatTokenizer(Protocol):
     eos_id: int
     """Ends an answer; it carries loss."""
     pad_id: int
-    """Any id will do: padding is masked by length, never by id."""
+    """With which those pad who load the published tokenizer; ours masks padding by length."""
 
     def encode_messages(self, messages: Sequence[Message]) -> tuple[Encoded, ...]:
         """Documents that together train every answer once. Raises NotEncodable."""
