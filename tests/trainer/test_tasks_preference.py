@@ -104,6 +104,6 @@ def test_both_answers_are_encoded_behind_the_whole_prompt_and_linked(tmp_path: P
     (start, end), (other, last) = document.encoded.trained
     assert document.encoded.ids[start:end] == first.ids[slice(*first.trained[-1])]
     assert document.encoded.ids[other:last] == second.ids[slice(*second.trained[-1])]
-    assert (document.counts, document.prompt, document.answer) == (1, "and now", "good")
+    assert (document.items, document.prompt, document.answer) == (1, "and now", "good")
     with pytest.raises(TooLong):
         TASK.shorten(messages, [document], tokenizer, Room(len(first.ids), Overlong.TRUNCATE_PROMPT))

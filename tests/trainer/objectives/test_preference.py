@@ -204,6 +204,7 @@ def test_a_gang_learns_which_answers_are_preferred(preloaded, tmp_path):
         task={"type": "Preference"},
         method={"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": 0.05}},
         training={"globalBatchSize": 2, "epochs": 3, "learningRate": 1e-2, "precision": "Float32"},
+        evaluation={"generateRows": 1, "maxNewTokens": 40},
         workers={"nodes": 2},
     )
     (tmp_path / "scratch").mkdir()
@@ -218,4 +219,8 @@ def test_a_gang_learns_which_answers_are_preferred(preloaded, tmp_path):
     assert (published.metrics.base_test_accuracy, published.metrics.test_accuracy) == (0, 1)
     reports = Path(published.report_uri.removeprefix("file://")).parent
     assert json.loads((reports / "metrics.json").read_text())["test"]["figures"]["Margin"] > 0.5
+    (sample,) = json.loads((reports / "samples.json").read_text())
+    assert sample["prompt"].startswith("Where is order")
+    assert sample["expected"].startswith("Kindly: on its way")
+    assert sample["before"] != sample["after"] != sample["expected"]
     assert "Chosen is likelier" in (reports / "report.html").read_text()

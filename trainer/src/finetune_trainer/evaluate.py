@@ -16,7 +16,7 @@ from finetune_trainer.packing import Rows, accumulation, micro_batches, pack_epo
 from finetune_trainer.prepared import Documents
 from finetune_trainer.tokens import Tokens, tokens_of
 
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M", bound=nn.Module, covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,8 +151,9 @@ class Documents:
         return tuple(shard.column("breaks")[index].as_py())
 
     def prompt(self, document: int) -> NDArray[np.int32]:
-        """Ids up to the last answer: what generation starts from."""
-        return self.ids(document)[: self._spans(document)[-1][0]]
+        """Ids up to the last answer, of linked sequences that of the first: what generation starts from."""
+        end = min(self.breaks(document), default=int(self.lengths[document]))
+        return self.ids(document)[: max(start for start, _ in self._spans(document) if start < end)]
 
     def texts(self, document: int) -> Texts:
         """Prompt and answer as in the cleaned row; empty for train."""

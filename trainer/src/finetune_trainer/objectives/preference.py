@@ -16,6 +16,7 @@ from finetune_trainer.dropout import RowsInFlight
 from finetune_trainer.evaluate import Examinee, evaluated_rows, inference
 from finetune_trainer.history import History, Score
 from finetune_trainer.model import Head, PackedModel
+from finetune_trainer.objectives.answering import Answering
 from finetune_trainer.prepared import Documents, PreparedData
 from finetune_trainer.tokenizers import ChatTokenizer
 from finetune_trainer.tokens import Tokens
@@ -74,14 +75,15 @@ class Preference:
     """Of pairs of answers. Only with adapters, as the spec's rules have it: without them there is no reference."""
 
     spec: Spec
+    tokenizer: ChatTokenizer
     head: Head
 
     @classmethod
-    def of(cls, spec: Spec, _data: PreparedData, _tokenizer: ChatTokenizer) -> Self:
-        return cls(spec, head((spec.task.preference or PreferenceTask()).beta))
+    def of(cls, spec: Spec, _data: PreparedData, tokenizer: ChatTokenizer) -> Self:
+        return cls(spec, tokenizer, head((spec.task.preference or PreferenceTask()).beta))
 
     def examination(self, examinee: Examinee[PreferenceModel]) -> PreferenceExamination:
-        return PreferenceExamination(self.spec, examinee)
+        return PreferenceExamination(self.spec, examinee, self.tokenizer)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class PreferenceExamination:
 
     spec: Spec
     examinee: Examinee[PreferenceModel]
+    tokenizer: ChatTokenizer
 
     def score(self, documents: Documents, *, max_rows: int) -> Score | None:
         """Each pair of a split's first rows counted once, whatever the ranks; None when it is empty.
@@ -112,11 +115,16 @@ class PreferenceExamination:
         return Score(loss=loss / pairs, accuracy=right / pairs, figures=figures)
 
     def measure_base(self, history: History, test: Documents) -> History:
-        """With what the model prefers before it is trained."""
+        """With what the model prefers, and answers, before it is trained."""
         rows = self.spec.evaluation.max_rows
-        changes = {"test_rows": rows, "base_test": self.score(test, max_rows=rows), "samples": ()}
-        return history.model_copy(update=changes)
+        answered = self._answering.measure_base(history, test)
+        return answered.model_copy(update={"test_rows": rows, "base_test": self.score(test, max_rows=rows)})
 
     def measure_trained(self, history: History, test: Documents) -> History:
-        """With what it prefers of the very rows that `measure_base` chose, whatever the spec asks for by now."""
-        return history.model_copy(update={"test": self.score(test, max_rows=history.test_rows)})
+        """With what it makes of the very rows that `measure_base` chose, whatever the spec asks for by now."""
+        answered = self._answering.measure_trained(history, test)
+        return answered.model_copy(update={"test": self.score(test, max_rows=history.test_rows)})
+
+    @property
+    def _answering(self) -> Answering:
+        return Answering(self.spec, self.examinee, self.tokenizer)
