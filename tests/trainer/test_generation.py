@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,29 @@ def test_answers_are_greedy_and_in_the_order_of_their_prompts(preloaded, folder)
     for answer in preloaded.run(answered, world_size=2, folder=folder, prompts=prompts, max_new_tokens=6):
         assert answer["found"] == answer["reference"]
         assert len({tuple(ids) for ids in answer["found"]}) > 1
+
+
+def slowly_answered(folder: str) -> int:
+    """How often a rank gives a sign of life, of which the first takes its time over the only prompt's tokens."""
+    from finetune_trainer.gang import form_gang
+    from finetune_trainer.generation import answers
+
+    model = load_language_model(folder)
+    beats = []
+    with form_gang(os.environ, gpu=False) as gang:
+
+        def beat() -> None:
+            beats.append(None)
+            if gang.rank == 0:
+                time.sleep(0.6)
+
+        prompts = [np.array([1, 50], np.int32)]
+        answers(model, gang, prompts, tokens_at_once=64, max_new_tokens=5, eos_id=-1, beat=beat)
+    return len(beats)
+
+
+def test_a_rank_without_prompts_gives_signs_of_life_while_others_answer(preloaded, folder):
+    assert min(preloaded.run(slowly_answered, world_size=2, folder=folder)) > 0
 
 
 def batched(lengths: list[int]) -> list[list[int]]:

@@ -16,6 +16,7 @@ from finetune_trainer.engine import whole
 from finetune_trainer.evaluate import inference
 from finetune_trainer.gang import Gang
 from finetune_trainer.model import PackedModel
+from finetune_trainer.signs_of_life import alive
 
 Prompt = NDArray[np.int32]
 
@@ -47,7 +48,9 @@ def answers(
             chosen = [prompts[index] for index in batch]
             found = _continue(model.mistral, chosen, gang.device, max_new_tokens, eos_id, beat)
             own += zip(batch, found, strict=True)
-    by_prompt = dict(answer for of_rank in gang.gather(own) for answer in of_rank)
+    # Who has fewer prompts, or none, waits for the others, however long answers are: their silence would be a hang.
+    with alive(beat):
+        by_prompt = dict(answer for of_rank in gang.gather(own) for answer in of_rank)
     return [by_prompt[index] for index in range(len(prompts))]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from finetune_api.contract import Stage
@@ -14,9 +13,9 @@ from finetune_trainer.history import History
 from finetune_trainer.pace import Pace
 from finetune_trainer.packing import Batch
 from finetune_trainer.progress import ProgressFile
+from finetune_trainer.signs_of_life import alive
 from finetune_trainer.telemetry import Moment, Reading, Start, Telemetry
 
-_BEAT_SECONDS = 5.0
 _FETCHED_SECONDS = 1.0
 """Between two words about files that arrive, in hundreds of parts a second."""
 
@@ -127,19 +126,6 @@ class Reporter:
             checkpoint_step=checkpoint_step,
         )
 
-    @contextmanager
-    def alive(self) -> Iterator[None]:
-        """Signs of life by themselves, around waits that have limits of their own: the store's and the gang's."""
-        done = threading.Event()
-
-        def beat() -> None:
-            while not done.wait(_BEAT_SECONDS):
-                self.beat()
-
-        thread = threading.Thread(target=beat, name="alive", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    def alive(self) -> AbstractContextManager[None]:
+        """To be held around waits that have limits of their own: the store's and the gang's."""
+        return alive(self.beat)
