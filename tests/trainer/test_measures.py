@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, add_confidences, measures, prior
+from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Told, add_confidences, commonest, measures, prior
 
 ONE = LabelSet(("a", "b", "c"), (6, 3, 0), 9, multi_label=False)
 MANY = LabelSet(("a", "b", "c"), (8, 3, 1), 10, multi_label=True)
@@ -52,6 +52,8 @@ def test_who_has_not_read_the_texts_always_says_the_commonest_label() -> None:
 
 
 def test_of_several_labels_the_prior_says_those_of_more_than_half_of_the_rows() -> None:
+    assert (commonest(MANY), commonest(ONE)) == ([0], [0])
+    assert commonest(LabelSet(("a", "b"), (4, 5), 12, multi_label=True)) == []
     found = prior(MANY, [[0], [0, 1], []])
     assert found.accuracy == pytest.approx(1 / 3)
     chances = np.array([9, 4, 2]) / 12

@@ -122,26 +122,31 @@ def measures(told: Sequence[Told], confidences: NDArray[np.float64], labels: Lab
     )
 
 
-def prior(labels: LabelSet, truths: Sequence[list[int]]) -> Measures:
-    """Of who has not read the texts: answers as often as train has it (one more of each), and always the commonest."""
+def chances(labels: LabelSet) -> NDArray[np.float64]:
+    """Of each label, for who knows how often train has it (one more of each) and not the text; shape (labels,)."""
     rows = np.array(labels.rows, dtype=np.float64) + 1
-    if labels.multi_label:
-        chances = rows / (labels.documents + 2)
-        always = np.flatnonzero(chances > 0.5).tolist()
-        sure = np.maximum(chances, 1 - chances)
-    else:
-        chances = rows / rows.sum()
-        always = [int(chances.argmax())]
-        sure = chances[always]
+    return np.asarray(rows / (labels.documents + 2 if labels.multi_label else rows.sum()))
+
+
+def commonest(labels: LabelSet) -> list[int]:
+    """What is best always told: the commonest label, of several those that more rows have than have not."""
+    likely = chances(labels)
+    return np.flatnonzero(likely > 0.5).tolist() if labels.multi_label else [int(likely.argmax())]
+
+
+def prior(labels: LabelSet, truths: Sequence[list[int]]) -> Measures:
+    """Of who has not read the texts and always tells the commonest."""
+    likely, always = chances(labels), commonest(labels)
+    sure = np.maximum(likely, 1 - likely) if labels.multi_label else likely[always]
     told = []
     confidences = np.zeros((CONFIDENCE_BINS, 3))
     for document, truth in enumerate(truths):
-        true = np.isin(np.arange(len(chances)), truth)
+        true = np.isin(np.arange(len(likely)), truth)
         if labels.multi_label:
-            loss = float(-np.log(np.where(true, chances, 1 - chances)).mean())
-            hits = true == (chances > 0.5)
+            loss = float(-np.log(np.where(true, likely, 1 - likely)).mean())
+            hits = true == (likely > 0.5)
         else:
-            loss, hits = float(-np.log(chances[truth[0]])), true[always]
+            loss, hits = float(-np.log(likely[truth[0]])), true[always]
         told.append(Told(document, truth, always, loss))
         add_confidences(confidences, sure, hits)
     return measures(told, confidences, labels)

@@ -15,8 +15,17 @@ from finetune_api.spec import ClassificationTask, ClassWeights, Spec
 from finetune_trainer.architectures import sequence_classifier
 from finetune_trainer.dropout import RowsInFlight
 from finetune_trainer.evaluate import Examinee, evaluated_rows, first_of_rows, inference
-from finetune_trainer.history import History, Sample, Score
-from finetune_trainer.measures import CONFIDENCE_BINS, LabelSet, Measures, Told, add_confidences, measures, prior
+from finetune_trainer.history import MAX_SAMPLES, History, Sample, Score
+from finetune_trainer.measures import (
+    CONFIDENCE_BINS,
+    LabelSet,
+    Measures,
+    Told,
+    add_confidences,
+    commonest,
+    measures,
+    prior,
+)
 from finetune_trainer.model import Head, PackedModel
 from finetune_trainer.prepared import Documents, PreparedData, unused_id
 from finetune_trainer.tokenizers import ChatTokenizer
@@ -156,9 +165,9 @@ class ClassificationExamination:
         evaluation = self.spec.evaluation
         chosen = first_of_rows(test, evaluation.max_rows)
         base = prior(self.labels, [list(test.labels(index)) for index in chosen]) if chosen else None
-        commonest = self._names(np.argmax(self.labels.rows, keepdims=True).tolist())
-        texts = [test.texts(index) for index in chosen[: evaluation.generate_rows]]
-        samples = tuple(Sample(prompt=text.prompt, expected=text.answer, before=commonest) for text in texts)
+        always = self._names(commonest(self.labels))
+        texts = [test.texts(index) for index in chosen[: min(evaluation.generate_rows, MAX_SAMPLES)]]
+        samples = tuple(Sample(prompt=text.prompt, expected=text.answer, before=always) for text in texts)
         changes = {
             "test_rows": evaluation.max_rows,
             "base_test": _score(base) if base else None,
