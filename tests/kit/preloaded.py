@@ -86,7 +86,7 @@ class Preloaded:
     def run_plain(self, script: Path, *arguments: str, given: Any) -> Any:
         """The JSON that a script prints when it reads `given` as JSON. Raises AssertionError with its stack trace."""
         asked = {"script": str(script), "arguments": arguments, "given": given}
-        return self._ask(self._plain, run_script, asked, 1, {}, 100)[0]
+        return self._ask(self._plain, run_script, asked, 1, {}, 170)[0]
 
     def _ask(
         self,

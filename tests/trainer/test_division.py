@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-import torch.distributed as dist
 
 from finetune_api.contract import ExitCode, Stage
 from finetune_api.result import MicroBatch
 from finetune_api.snapshot import Snapshot
 from finetune_api.spec import ActivationCheckpointing
-from finetune_trainer.division import Division, divide, telling_what_fits
 from finetune_trainer.failures import StageFailed
 from jobs import make_job
 from results import PREPARED, but
 from shapes import SEVEN_BILLION
 
-
-class CpuGang:
-    """As much of a Gang as is asked for the memory of GPUs."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, world_size: int = 1) -> None:
-        self.world_size = world_size
+if TYPE_CHECKING:
+    from finetune_trainer.division import Division
 
 
 def a_snapshot(limit: int | None = None, halvings: int = 1, **spec: Any) -> Snapshot:
@@ -44,11 +36,17 @@ def a_snapshot(limit: int | None = None, halvings: int = 1, **spec: Any) -> Snap
 
 
 def divided(snapshot: Snapshot, world_size: int = 1, *, rows: int = 8) -> Division:
-    gang: Any = CpuGang(world_size)
+    import torch
+
+    from finetune_trainer.division import divide
+
+    gang: Any = SimpleNamespace(device=torch.device("cpu"), world_size=world_size)
     return divide(snapshot, SEVEN_BILLION, but(PREPARED.resolved, global_batch_size=rows), gang)
 
 
 def a_division(rows: int, **changes: Any) -> Division:
+    from finetune_trainer.division import Division
+
     given: dict[str, Any] = {
         "zero_stage": 2,
         "activation_checkpointing": ActivationCheckpointing.NONE,
@@ -80,10 +78,15 @@ def test_an_estimate_alone_refuses_nobody_who_is_there_already() -> None:
     assert (found.micro_batch_size, found.activation_checkpointing) == (4, ActivationCheckpointing.FULL)
 
 
-OUT_OF_MEMORY = torch.cuda.OutOfMemoryError("CUDA out of memory")
+def out_of_memory(rows: int, *, nccl: str | None = None, **before: int) -> StageFailed:
+    """What is told of a GPU without memory, or of NCCL with this last error."""
+    import torch
+    import torch.distributed as dist
 
+    from finetune_trainer.division import telling_what_fits
 
-def out_of_memory(rows: int, error: Exception = OUT_OF_MEMORY, **before: int) -> StageFailed:
+    in_nccl = dist.DistBackendError(f"NCCL error: unhandled cuda error, NCCL version 2.27.5\nLast error:\n{nccl}")
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory") if nccl is None else in_nccl
     snapshot = a_snapshot(workers={"gpusPerNode": 1}, **before)
     with (
         pytest.raises(StageFailed) as raised,
@@ -93,10 +96,11 @@ def out_of_memory(rows: int, error: Exception = OUT_OF_MEMORY, **before: int) ->
     return raised.value
 
 
-@pytest.mark.parametrize("last_error", ["", "Cuda failure 2 'out of memory'", "Failed to CUDA calloc async 608 bytes"])
-def test_half_is_tried_of_rows_that_did_not_fit_whoever_asked_for_the_memory(last_error: str) -> None:
-    in_nccl = dist.DistBackendError(f"NCCL error: unhandled cuda error, NCCL version 2.27.5\nLast error:\n{last_error}")
-    failed = out_of_memory(5, in_nccl if last_error else OUT_OF_MEMORY)
+@pytest.mark.parametrize(
+    "last_error", [None, "Cuda failure 2 'out of memory'", "Failed to CUDA calloc async 608 bytes"]
+)
+def test_half_is_tried_of_rows_that_did_not_fit_whoever_asked_for_the_memory(last_error: str | None) -> None:
+    failed = out_of_memory(5, nccl=last_error)
     assert (failed.exit_code, failed.failure.reason) == (ExitCode.RETRY, "MicroBatchTooLarge")
     assert failed.micro_batch == MicroBatch(tried=5, fits=2, halvings=1)
 
@@ -117,10 +121,14 @@ def test_one_row_that_does_not_fit_ends_the_job_with_what_was_needed_and_what_to
     assert failed.failure.message.endswith(": try spec.memory.activationCheckpointing: Full")
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, dist.DistBackendError])
-def test_what_is_no_lack_of_memory_is_left_alone(kind: type[Exception]) -> None:
-    with (
-        pytest.raises(kind, match=r"^peer gone$"),
-        telling_what_fits(a_snapshot(), SEVEN_BILLION, PREPARED.resolved, a_division(1)),
-    ):
-        raise kind("peer gone")
+def test_what_is_no_lack_of_memory_is_left_alone() -> None:
+    import torch.distributed as dist
+
+    from finetune_trainer.division import telling_what_fits
+
+    for kind in (RuntimeError, dist.DistBackendError):
+        with (
+            pytest.raises(kind, match=r"^peer gone$"),
+            telling_what_fits(a_snapshot(), SEVEN_BILLION, PREPARED.resolved, a_division(1)),
+        ):
+            raise kind("peer gone")
