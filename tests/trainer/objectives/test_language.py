@@ -85,7 +85,8 @@ def measured(folders: dict[str, str], spec: dict[str, Any], later: dict[str, Any
             endless = examination(first.model_copy(update={"max_new_tokens": IMPOSSIBLE}))
             none = endless.measure_base(History(), test)
             found["no room before"] = examination(second).measure_trained(none, test).to_json()
-            found["no room after"] = endless.measure_trained(base, test).to_json()
+            longer = base.model_copy(update={"longest_answer": IMPOSSIBLE})
+            found["no room after"] = examination(second).measure_trained(longer, test).to_json()
         return found
 
 
@@ -115,7 +116,7 @@ def found(preloaded, tmp_path_factory) -> dict[int, list[dict[str, Any]]]:
     arguments: dict[str, Any] = {
         "folders": {"model": str(home / "model"), "data": prepared.data_uri.removeprefix("file://")},
         "spec": snapshot.spec.to_json(),
-        "later": {"maxRows": 100, "generateRows": 1, "maxNewTokens": 3},
+        "later": {"maxRows": 100, "generateRows": 1, "maxNewTokens": 1},
     }
     # ZeRO 3 patches torch's linear layers for the rest of a process.
     return {stage: preloaded.run(measured, world_size=2, zero_stage=stage, **arguments) for stage in (1, 3)}

@@ -94,6 +94,8 @@ class History(Model):
     answers: Likeness | None = None
     samples: tuple[Sample, ...] | None = None
     """None: the base model has not been measured yet."""
+    longest_answer: int = 0
+    """Tokens, at most, that the base model answered with: the trained one does, too."""
     unanswered: str | None = None
     """Why test rows were not answered, neither before nor after training, where they were to be."""
 

@@ -29,12 +29,13 @@ class Answering:
 
     def measure_base(self, history: History, test: Documents) -> History:
         """With answers to as many test rows as the spec asks for."""
+        longest = self.spec.evaluation.max_new_tokens
         chosen = first_of_rows(test, self.spec.evaluation.generate_rows)
-        unanswered = self._no_room(test, chosen, before_training=True)
+        unanswered = self._no_room(test, chosen, longest, before_training=True)
         if unanswered is not None:
             chosen = []
         texts = [test.texts(index) for index in chosen]
-        answered = self._answers(test, chosen)
+        answered = self._answers(test, chosen, longest)
         samples = tuple(
             Sample(prompt=text.prompt, expected=text.answer, before=answer)
             for text, answer in zip(texts, answered, strict=True)
@@ -42,23 +43,24 @@ class Answering:
         changes = {
             "base_answers": _likeness(answered, texts),
             "samples": samples[:MAX_SAMPLES],
+            "longest_answer": longest,
             "unanswered": unanswered,
         }
         return history.model_copy(update=changes)
 
     def measure_trained(self, history: History, test: Documents) -> History:
-        """With answers to the very rows that `measure_base` chose, whatever the spec asks for by now.
+        """With answers to the very rows that `measure_base` chose, and as long, whatever the spec asks for by now.
 
         Where it cannot answer them the base model's answers are left out, too: there is nothing to compare them with.
         """
-        samples = history.samples or ()
+        samples, longest = history.samples or (), history.longest_answer
         number = len(samples) if history.base_answers is None else history.base_answers.rows
         chosen = first_of_rows(test, number)
-        unanswered = self._no_room(test, chosen, before_training=False)
+        unanswered = self._no_room(test, chosen, longest, before_training=False)
         if unanswered is not None:
             history = history.model_copy(update={"base_answers": None, "unanswered": unanswered})
             samples, chosen = (), []
-        answered = self._answers(test, chosen)
+        answered = self._answers(test, chosen, longest)
         changes = {
             "answers": _likeness(answered, [test.texts(index) for index in chosen]),
             "samples": tuple(
@@ -67,26 +69,26 @@ class Answering:
         }
         return history.model_copy(update=changes)
 
-    def _no_room(self, documents: Documents, chosen: list[int], *, before_training: bool) -> str | None:
+    def _no_room(self, documents: Documents, chosen: list[int], longest: int, *, before_training: bool) -> str | None:
         reason = no_room(
             self.examinee.model,
             self.examinee.gang,
             [documents.prompt(index) for index in chosen],
             tokens_at_once=self._tokens_at_once,
-            max_new_tokens=self.spec.evaluation.max_new_tokens,
+            max_new_tokens=longest,
             before_training=before_training,
         )
         if reason is not None and self.examinee.gang.rank == 0:
             log.warning("%s", reason)
         return reason
 
-    def _answers(self, documents: Documents, chosen: list[int]) -> list[str]:
+    def _answers(self, documents: Documents, chosen: list[int], longest: int) -> list[str]:
         ids = answers(
             self.examinee.model,
             self.examinee.gang,
             [documents.prompt(index) for index in chosen],
             tokens_at_once=self._tokens_at_once,
-            max_new_tokens=self.spec.evaluation.max_new_tokens,
+            max_new_tokens=longest,
             eos_id=self.tokenizer.eos_id,
             beat=self.examinee.beat,
         )
