@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import pods
 from corpora import prepare_snapshot
@@ -12,6 +13,7 @@ from finetune_api.snapshot import Snapshot
 from finetune_trainer.prepare import prepare
 from finetune_trainer.publication import read_published
 from finetune_trainer.storage import open_storage
+from tiny_models import tiny_model
 
 
 def pod(folder: str, snapshot: dict[str, Any], fault: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -160,6 +162,17 @@ def test_a_run_that_goes_wrong_again_after_it_went_back_ends_with_the_learning_r
         assert failure["message"] == (
             "the loss or its gradient is no longer finite at step 2: try a smaller learning rate or more warm-up"
         )
+
+
+def test_a_base_model_whose_weights_are_no_numbers_is_to_blame_before_any_learning_rate_is(preloaded, tmp_path):
+    weights = tiny_model(tmp_path / "model") / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, weights, {"format": "pt"})
+    training = {"sequenceLength": 256, "globalBatchSize": 4, "maxSteps": 2}
+    for answer in train(preloaded, tmp_path, prepared(tmp_path, training=training)):
+        failure = answer["result"]["failure"]
+        assert (answer["code"], failure["reason"], failure["field"]) == (65, "ModelBroken", "spec.model.uri")
 
 
 def test_one_rank_that_is_stopped_after_the_last_step_publishes_with_the_others(preloaded, tmp_path, short):

@@ -52,6 +52,18 @@ def refuse_divergence(step: int, losses: Sequence[float], *measured: float | Non
         raise Diverged(step, f"the loss has risen from about {median(losses[:-PATIENCE]):.3g} to {losses[-1]:.3g}")
 
 
+def refuse_broken(base_loss: float) -> None:
+    """Raises StageFailed when the base model's loss is no number: no learning rate is to blame for that."""
+    if not math.isfinite(base_loss):
+        raise StageFailed(
+            ExitCode.MISMATCH,
+            "ModelBroken",
+            "before the first step the loss on the test split is not finite: the base model has weights that are no "
+            "numbers, or too large ones",
+            field="spec.model.uri",
+        )
+
+
 def is_spike(losses: Sequence[float]) -> bool:
     """Whether each of the latest five losses stands out from up to a hundred before them.
 

@@ -18,7 +18,7 @@ from finetune_trainer import materials
 from finetune_trainer.checkpoint.checkpointer import Checkpointer
 from finetune_trainer.checkpoint.commit import Run, open_run
 from finetune_trainer.checkpoint.layout import run_uri
-from finetune_trainer.divergence import refuse_divergence
+from finetune_trainer.divergence import refuse_broken, refuse_divergence
 from finetune_trainer.failures import StageFailed
 from finetune_trainer.gang import Gang, form_gang, is_lost_peer
 from finetune_trainer.hardware import check_hardware, most_memory
@@ -103,6 +103,8 @@ def run_rank(
         done, history = _resume(learner, checkpointer, reporter, gang)
         if done is None:
             done, history = 0, examination.measure_base(history, learner.data.test)
+            if history.base_test is not None:
+                refuse_broken(history.base_test.loss)
             # What was measured is never measured again, and there is always something to go back to.
             checkpointer.save(done, state_of(history, reporter.telemetry))
 
