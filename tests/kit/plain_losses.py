@@ -1,6 +1,7 @@
 """What published models make of documents in plain transformers and PEFT. Run as a file: nothing of ours is imported.
 
-Reads as JSON `[{"base": folder, "model": folder, "documents": [{"ids", "targets", "labels"}]}, …]` and prints as JSON
+Reads as JSON `[{"base", "model", "initial", "documents": [{"ids", "targets", "labels"}]}, …]`, of which the first two
+are folders and the third is that of the adapter that the model went on from, or null, and prints as JSON
 the mean loss of each in nats: per target where a document names its targets (places of tokens that are to be
 predicted), per document where it has labels. One that has `pair` in place of all that, an answer that was chosen and
 one that was not, counts once.
@@ -11,6 +12,8 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 Document = dict[str, Any]
+INITIAL = "initial"
 BETA = 0.1
 """Of a Preference task that says nothing else."""
 
@@ -45,12 +49,23 @@ def loss_of_tokens(model: Any, documents: list[Document]) -> float:
     return sum(nats(model, each) for each in documents) / sum(len(each["targets"]) for each in documents)
 
 
+@contextmanager
+def as_it_began(model: Any) -> Iterator[None]:
+    if INITIAL not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    model.set_adapter(INITIAL)
+    yield
+    model.set_adapter("default")
+
+
 def loss_of_pairs(model: Any, documents: list[Document]) -> float:
-    """Direct preference optimization (arXiv 2305.18290), compared with the base model."""
+    """Direct preference optimization (arXiv 2305.18290), compared with the initial adapter, or the base model."""
     total = 0.0
     for document in documents:
         chosen, rejected = (nats(model, each) for each in document["pair"])
-        with model.disable_adapter():
+        with as_it_began(model):
             chosen_before, rejected_before = (nats(model, each) for each in document["pair"])
         margin = BETA * ((chosen_before - chosen) - (rejected_before - rejected))
         total += math.log1p(math.exp(-margin))
@@ -78,6 +93,8 @@ def main() -> None:
     for asked in json.load(sys.stdin):
         (loss,) = (found for key, found in LOSSES.items() if key in asked["documents"][0])
         model = load(Path(asked["base"]), Path(asked["model"]), classifies=loss is loss_of_labels)
+        if asked["initial"]:
+            model.load_adapter(asked["initial"], INITIAL)
         with torch.inference_mode():
             losses.append(loss(model, asked["documents"]))
     print(json.dumps({"losses": losses, "ours": [name for name in sys.modules if name.startswith("finetune_")]}))

@@ -18,12 +18,17 @@ from preloaded import Preloaded
 Request = Mapping[str, Any]
 
 
-def request(base: Path, model: Path, data: Path) -> Request:
-    """A published model, its base, and the prepared data whose test split it is to be measured on."""
+def request(base: Path, model: Path, data: Path, *, initial: Path | None = None) -> Request:
+    """A published model, its base, the prepared data whose test split it is to be measured on, where it began."""
     prepared = open_data(data)
     labelled = bool(prepared.manifest.labels)
     documents = [_document(prepared.test, index, labelled=labelled) for index in range(len(prepared.test))]
-    return {"base": str(base), "model": str(model), "documents": documents}
+    return {
+        "base": str(base),
+        "model": str(model),
+        "initial": None if initial is None else str(initial),
+        "documents": documents,
+    }
 
 
 def _document(test: Documents, index: int, *, labelled: bool) -> dict[str, Any]:

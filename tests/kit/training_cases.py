@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ class Case:
     def spec(self) -> dict[str, Any]:
         return {
             "task": LESSONS[self.lesson].task,
-            "method": METHODS[self.method],
+            "method": copy.deepcopy(METHODS[self.method]),
             "training": {
                 "sequenceLength": 256,
                 "globalBatchSize": 4,
@@ -96,13 +97,16 @@ class Case:
         """Of all cases below `home` with its lesson: the folder of their model and data."""
         return home / self.lesson
 
-    def prepared(self, home: Path) -> Snapshot:
-        """Its train stage; model and data lie in `home` by then."""
+    def prepared(self, home: Path, initial: Path | None = None) -> Snapshot:
+        """Its train stage, maybe from an adapter on; model and data lie in `home` by then."""
         own, materials = home / str(self), self.materials(home)
         own.mkdir(parents=True)
         rows = [LESSONS[self.lesson].row(number) for number in range(NUM_ROWS)]
         data = {"deduplication": "Exact", "cacheUri": f"file://{materials}"}
-        stage = prepare_snapshot(materials, rows=rows, data=data, output={"uri": f"file://{own}/output"}, **self.spec)
+        spec = self.spec
+        if initial is not None:
+            spec["method"]["lora"]["initialAdapterUri"] = f"file://{initial}"
+        stage = prepare_snapshot(materials, rows=rows, data=data, output={"uri": f"file://{own}/output"}, **spec)
         scratch = own / "scratch"
         scratch.mkdir()
         found = prepare(stage, storage=open_storage(), scratch=scratch, report=lambda _: None, cpuinfo="")
@@ -115,6 +119,8 @@ class Outcome:
 
     case: Case
     materials: Path
+    initial: Path | None
+    """Folder of the adapter that it went on from."""
     prepared: Prepared
     stopped: tuple[int, ...]
     """Exit codes of the ranks that were interrupted."""
@@ -131,15 +137,16 @@ class Outcome:
 
     @property
     def for_plain(self) -> plain_process.Request:
-        return plain_process.request(self.materials / "model", self.model, _path(self.prepared.data_uri))
+        data = _path(self.prepared.data_uri)
+        return plain_process.request(self.materials / "model", self.model, data, initial=self.initial)
 
 
-def carry_through(preloaded: Preloaded, home: Path, case: Case) -> Outcome:
-    """Prepared, trained, maybe interrupted and resumed, and published below `home`.
+def carry_through(preloaded: Preloaded, home: Path, case: Case, *, initial: Path | None = None) -> Outcome:
+    """Prepared, trained, maybe interrupted and resumed, and published below `home`; `initial` as for Case.prepared.
 
     Raises AssertionError with the ranks' words otherwise.
     """
-    snapshot = case.prepared(home)
+    snapshot = case.prepared(home, initial)
     return finish(preloaded, home, case, snapshot, interrupt(preloaded, home, case, snapshot))
 
 
@@ -158,9 +165,11 @@ def finish(preloaded: Preloaded, home: Path, case: Case, snapshot: Snapshot, sto
     done = gang(preloaded, home / str(case) / "last", resumed)
     assert done[0]["result"].get("published"), (str(case), stopped, done)
     assert snapshot.prepared is not None
+    lora = snapshot.spec.method.lora
     return Outcome(
         case=case,
         materials=case.materials(home),
+        initial=None if lora is None or lora.initial_adapter_uri is None else _path(lora.initial_adapter_uri),
         prepared=snapshot.prepared,
         stopped=tuple(rank["code"] for rank in stopped),
         stopped_at=stopped[0]["result"].get("checkpointStep") if stopped else None,
