@@ -28,6 +28,7 @@ hypothesis.settings.load_profile("untimed")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"tier(name): what the test needs to run, of {', '.join(tiers.TIERS)}")
+    config.addinivalue_line("markers", "long: takes ten seconds or more, and is no gang's; workers begin with it early")
 
 
 def _tiers_of(item: pytest.Item) -> list[str]:
@@ -46,13 +47,18 @@ def _folder(nodeid: str) -> str:
     return nodeid.split("/")[1]
 
 
+def _is_long(item: pytest.Item) -> bool:
+    """Gangs are."""
+    return "preloaded" in getattr(item, "fixturenames", ()) or item.get_closest_marker("long") is not None
+
+
 def _in_turn(items: list[pytest.Item]) -> list[pytest.Item]:
-    """As workers take them: first what waits most, then files with gangs, so that a run ends with what is small."""
-    gangs = {item.path for item in items if "preloaded" in getattr(item, "fixturenames", ())}
+    """As workers take them: first what waits most, then files that are long, so that a run ends with what is small."""
+    long = {item.path for item in items if _is_long(item)}
 
     def turn(item: pytest.Item) -> int:
         folder = _folder(item.nodeid)
-        return SHARED.index(folder) if folder in SHARED else len(SHARED) + (item.path not in gangs)
+        return SHARED.index(folder) if folder in SHARED else len(SHARED) + (item.path not in long)
 
     return sorted(items, key=turn)
 

@@ -21,6 +21,8 @@ from finetune_trainer.watchdog import Watchdog
 from jobs import make_job
 from pods import pod_environ
 
+pytestmark = pytest.mark.long
+
 PRELUDE = """
 import json, os, signal, sys, time
 from pathlib import Path

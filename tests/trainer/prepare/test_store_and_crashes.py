@@ -26,7 +26,7 @@ from prepare_pod import PreparePod, write_large_rows
 from s3_storage import s3_storage
 from s3server import S3Server
 
-pytestmark = pytest.mark.tier("s3")
+pytestmark = [pytest.mark.tier("s3"), pytest.mark.long]
 
 storage_at = partial(s3_storage, read_timeout=0.5)
 

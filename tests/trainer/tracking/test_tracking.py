@@ -19,6 +19,8 @@ from jobs import make_job
 from mlflow_server import serving_mlflow
 from results import PREPARED, RUN
 
+pytestmark = pytest.mark.long
+
 
 def progress(step: int, **changes) -> Progress:
     told = Progress(stage=Stage.TRAIN, attempt=1, activity=Activity.TRAINING, step=step, loss=1 / step)
