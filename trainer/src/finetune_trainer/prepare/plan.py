@@ -38,7 +38,6 @@ _NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 def check_spec(spec: Spec, config: ModelConfig) -> None:
     """What can be known before the data is read: the spec fits the base model. Raises StageFailed."""
-    target_modules(spec.method.adapter)
     length, longest = spec.training.sequence_length, config.max_position_embeddings
     if length > longest:
         field = "spec.training.sequenceLength"
@@ -48,6 +47,7 @@ def check_spec(spec: Spec, config: ModelConfig) -> None:
 
 def check_method(spec: Spec, config: ModelConfig) -> None:
     """What training alone asks: that the method fits the base model and the workers. Raises StageFailed."""
+    target_modules(spec.method.adapter)
     if spec.method.type is MethodType.QLORA and spec.workers.gpus_per_node == 0:
         field = "spec.method.type"
         message = f"{field}: QLoRA computes in 4 bits on GPUs only: take LoRA, or set spec.workers.gpusPerNode"
