@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from conversations import conversations
 from finetune_trainer.publish.tokenizer import write_tokenizer
@@ -16,13 +17,16 @@ from finetune_trainer.tasks.rows import Messages
 from finetune_trainer.tokenizers import ChatTokenizer, HuggingFaceChatTokenizer, load
 from finetune_trainer.tokenizers.mistral import MistralChatTokenizer
 from finetune_trainer.tokenizers.template_input import template_input
-from mistral_files import RELABELLED, WHEEL_FILES, wheel_file, write_relabelled
+from mistral_files import RELABELLED, wheel_file, write_relabelled
 from plain_process import told_by
 from preloaded import Preloaded
 from tiny_models import CHATML, TokenizerKind
 from tiny_models import write_tokenizer as write_tiny
 
 TEXTS = ("Rain  in Tromsø.\n\n\n    x = 1 ", "日本 \t 12345 👩‍👩‍👧")
+SENTENCEPIECE = ("v1", "v2", "v3", "v7")
+TEKKEN = ("v3-tekken", *RELABELLED)
+"""The first tokens of a whole vocabulary."""
 TEXTS_OF = ("v3", "v13", "Hugging Face")
 """One of each kind: of texts, versions make the same."""
 NAMES = {"v1": "tokenizer.model.v1", "v2": "tokenizer.model.v2", "v3": "tokenizer.model.v3", "v7": "tokenizer.model.v7"}
@@ -34,10 +38,10 @@ def base_of(version: str, folder: Path) -> Path:
     if version == "Hugging Face":
         write_tiny(folder, TokenizerKind.HUGGING_FACE)
         return folder
-    if version in RELABELLED:
+    if version not in SENTENCEPIECE:
         write_relabelled(folder, version, without=("[THINK]", "[/THINK]") if version in ("v7-tekken", "v11") else ())
     else:
-        shutil.copy(wheel_file(version), folder / ("tekken.json" if "tekken" in version else "tokenizer.model"))
+        shutil.copy(wheel_file(version), folder / "tokenizer.model")
     if version != "v1":
         (folder / "tokenizer.json").write_text('{"of": "another"}')
         (folder / "tokenizer_config.json").write_text('{"chat_template": "wrong", "eos_token": "</s>"}')
@@ -83,7 +87,7 @@ def plain(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> dic
     """Of each version what plain libraries make of its folder."""
     home = tmp_path_factory.mktemp("published")
     asked, expected = {}, {}
-    for version in (*WHEEL_FILES, *RELABELLED, "Hugging Face"):
+    for version in (*SENTENCEPIECE, *TEKKEN, "Hugging Face"):
         base = base_of(version, home / f"{version} base")
         tokenizer = load(base)
         chats = chats_of(tokenizer, version)
@@ -109,7 +113,7 @@ def _without_end(ids: list[int], tokenizer: ChatTokenizer) -> list[int]:
     return ids[:-1]
 
 
-@pytest.mark.parametrize("version", [*WHEEL_FILES, *RELABELLED, "Hugging Face"])
+@pytest.mark.parametrize("version", [*SENTENCEPIECE, *TEKKEN, "Hugging Face"])
 def test_apply_chat_template_gives_the_trained_ids_of_every_form_of_conversation(
     plain: dict[str, Any], version: str
 ) -> None:
@@ -121,7 +125,7 @@ def test_apply_chat_template_gives_the_trained_ids_of_every_form_of_conversation
     assert seen == plain["expected"][folder]["chats"]
 
 
-@pytest.mark.parametrize("version", [*WHEEL_FILES, *RELABELLED])
+@pytest.mark.parametrize("version", [*SENTENCEPIECE, *TEKKEN])
 def test_mistral_common_finds_the_version_in_the_name_and_gives_the_trained_ids(
     plain: dict[str, Any], version: str
 ) -> None:
@@ -145,6 +149,23 @@ def test_where_no_conversations_were_trained_texts_have_the_trained_ids_and_ther
     assert plain["ids"][folder]["template"] is False
 
 
+def test_a_whole_vocabulary_of_tekken_is_published_with_all_its_merges(tmp_path: Path) -> None:
+    base, folder = tmp_path / "base", tmp_path / "published"
+    base.mkdir()
+    folder.mkdir()
+    shutil.copy(wheel_file("v3-tekken"), base / "tekken.json")
+    tokenizer = load(base)
+
+    write_tokenizer(tokenizer, base, folder, chats=False)
+
+    published = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert published.get_vocab_size() == tokenizer.vocab_size
+    texts = [*TEXTS, *(message.content for row in conversations(3) for message in row)]
+    assert [published.encode(text).ids for text in texts] == [
+        _without_end(tokenizer.encode_text(text).ids, tokenizer) for text in texts
+    ]
+
+
 def test_a_tokenizer_of_hugging_face_goes_along_with_its_template(tmp_path: Path) -> None:
     base, folder = base_of("Hugging Face", tmp_path / "base"), tmp_path / "published"
     folder.mkdir()
@@ -160,7 +181,7 @@ def test_a_tokenizer_of_hugging_face_goes_along_with_its_template(tmp_path: Path
 
 
 def test_a_classifier_pads_with_the_token_that_its_configuration_skips(tmp_path: Path) -> None:
-    base, folder = base_of("v3", tmp_path / "base"), tmp_path / "published"
+    base, folder = base_of("v13", tmp_path / "base"), tmp_path / "published"
     folder.mkdir()
     (folder / "config.json").write_text('{"pad_token_id": 10}')
 

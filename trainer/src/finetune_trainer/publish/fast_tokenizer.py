@@ -73,12 +73,10 @@ def _of_tekken(tokenizer: Tekkenizer) -> Tokenizer:
     ranks = {token: rank for rank, token in enumerate(tokens)}
     letters = _letters()
 
-    def spelt(token: bytes) -> str:
-        return "".join(map(letters.__getitem__, token))
-
+    spelt = {token: "".join(map(letters.__getitem__, token)) for token in tokens}
     vocabulary = {tokenizer.id_to_piece(number): number for number in range(first)}
-    vocabulary |= {spelt(token): first + rank for token, rank in ranks.items()}
-    merges = [(spelt(left), spelt(right)) for token in tokens for left, right in _splits(token, ranks)]
+    vocabulary |= {spelt[token]: first + rank for token, rank in ranks.items()}
+    merges = [(spelt[left], spelt[right]) for token in tokens for left, right in _splits(token, ranks)]
     fast = Tokenizer(models.BPE(vocabulary, merges, fuse_unk=False, ignore_merges=True))
     fast.pre_tokenizer = pre_tokenizers.Sequence(
         [
