@@ -26,8 +26,8 @@ from finetune_trainer.prepare.read import BadLine, Notes, read_rows
 from raw_files import raw_object, zstd
 
 MIB: Final = 1 << 20
-GIB: Final = 1 << 30
-_ADDRESS_SPACE: Final = 6 * GIB
+HALF_GIB: Final = 1 << 29
+_ADDRESS_SPACE: Final = 6 << 30
 """Whoever holds all of a file is stopped here, and the machine goes on."""
 
 
@@ -69,25 +69,27 @@ FILES: Final = (
     Hostile("a gzip bomb", "x.jsonl.gz", _blocks(gzip.compress(_BLANK), 8 * MIB), "become more than 6"),
     Hostile("a zstd bomb", "x.csv.zst", _blocks(zstd(_BLANK), 8 * MIB), "become more than 6"),
     Hostile("a bomb of Parquet", "x.parquet.gz", _blocks(gzip.compress(bytes(MIB)), 8 * MIB), "become more than 6"),
-    Hostile("a line of a gigabyte", "x.jsonl", _blocks(b"x", GIB), "0 rows, 1 bad: longer than 16 MiB"),
-    Hostile("a header of a gigabyte", "x.csv", _blocks(b"x,", GIB), "the header is longer than 16 MiB"),
+    Hostile("a line of half a gigabyte", "x.jsonl", _blocks(b"x", HALF_GIB), "0 rows, 1 bad: longer than 16 MiB"),
+    Hostile("a header of half a gigabyte", "x.csv", _blocks(b"x,", HALF_GIB), "the header is longer than 16 MiB"),
     Hostile(
         "a quote that never ends",
         "x.csv",
-        _blocks(b"fifteen letters\n", GIB, start=b'a,b\n1,"'),
+        _blocks(b"fifteen letters\n", HALF_GIB, start=b'a,b\n1,"'),
         "not closed within 16 MiB",
     ),
-    Hostile("a document of a gigabyte", "x.txt", _blocks(b"x", GIB), "0 rows, 1 bad: longer than 16 MiB"),
+    Hostile("a document of half a gigabyte", "x.txt", _blocks(b"x", HALF_GIB), "0 rows, 1 bad: longer than 16 MiB"),
     Hostile(
-        "a paragraph of a gigabyte",
+        "a paragraph of half a gigabyte",
         "x.txt",
-        _blocks(b"x" * 1023 + b"\n", GIB),
+        _blocks(b"x" * 1023 + b"\n", HALF_GIB),
         "0 rows, 1 bad: longer than 16 MiB",
         TextDocument.PARAGRAPH,
     ),
-    Hostile("a string of a gigabyte", "x.json", _blocks(b"x", GIB, start=b'[{"a": "'), "or longer than 16 MiB"),
+    Hostile(
+        "a string of half a gigabyte", "x.json", _blocks(b"x", HALF_GIB, start=b'[{"a": "'), "or longer than 16 MiB"
+    ),
     Hostile("an array of a quarter of a gigabyte", "x.json", _json_array, "32 rows, 0 bad"),
-    Hostile("a gigabyte of depth", "x.json", _blocks(b"[", GIB), "maximum recursion depth exceeded"),
+    Hostile("half a gigabyte of depth", "x.json", _blocks(b"[", HALF_GIB), "maximum recursion depth exceeded"),
     Hostile("a deep line", "x.jsonl", _blocks(b"[", 15 * MIB, end=b"\n{}"), "1 rows, 1 bad: more than 64 levels deep"),
     Hostile(
         "a line of millions of members",
@@ -115,7 +117,7 @@ FILES: Final = (
     Hostile("a text that is repeated for ever", "x.parquet", _repeated_texts, "400 rows, 0 bad"),
 )
 
-CARELESS: Final = Hostile("a file that is held whole", "x.jsonl", _blocks(b"x", 512 * MIB), str(512 * MIB))
+CARELESS: Final = Hostile("a file that is held whole", "x.jsonl", _blocks(b"x", HALF_GIB), str(HALF_GIB))
 """Read by somebody who does that: what would be measured then."""
 
 

@@ -1,4 +1,4 @@
-"""`python -m finetune_trainer prepare` in a process of its own, as in its pod, with two worker processes."""
+"""`python -m finetune_trainer prepare` in a process of its own, as in its pod, with a worker process on each core."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class PreparePod:
     environ: Mapping[str, str]
     """Of the store."""
     node: int = 0
+    cores: int = 2
 
     @property
     def scratch(self) -> Path:
@@ -56,7 +57,7 @@ class PreparePod:
         path = os.pathsep.join(path for path in sys.path if path)
         with subprocess.Popen(
             [sys.executable, "-m", "finetune_trainer", "prepare"],
-            env={**environ, **self.environ, Env.CORES: "2", Env.PROGRESS_PORT: "0", "PYTHONPATH": path},
+            env={**environ, **self.environ, Env.CORES: str(self.cores), Env.PROGRESS_PORT: "0", "PYTHONPATH": path},
             stderr=subprocess.PIPE,
         ) as process:
             try:

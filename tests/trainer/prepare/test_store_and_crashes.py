@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from s3server import S3Server
 
 pytestmark = [pytest.mark.tier("s3"), pytest.mark.long]
 
-storage_at = partial(s3_storage, read_timeout=0.5)
+storage_at = partial(s3_storage, read_timeout=0.2)
 
 
 def a_pod(home: Path, server: S3Server, bucket: str, endpoint: str, output: str, node: int = 0) -> PreparePod:
@@ -64,12 +65,13 @@ def at_request(method: str, part: str, then: Fault | None) -> Callable[[str, str
 
 
 STEPS = {
-    "it is tried what may be written": at_request("DELETE", ".may-be-written", Fault.CUT_REQUEST),
-    "a worker reads rows": at_request("GET", "/raw/1.jsonl", None),
-    "a file was not uploaded": at_request("PUT", "/train/00000.arrow", Fault.CUT_REQUEST),
-    "the manifest was not written": at_request("PUT", f"/{MANIFEST}", Fault.CUT_REQUEST),
-    "the manifest is written": at_request("PUT", f"/{MANIFEST}", None),
+    "it is tried what may be written": (1, at_request("DELETE", ".may-be-written", Fault.CUT_REQUEST)),
+    "a worker reads rows": (2, at_request("GET", "/raw/1.jsonl", None)),
+    "a file was not uploaded": (2, at_request("PUT", "/train/00000.arrow", Fault.CUT_REQUEST)),
+    "the manifest was not written": (1, at_request("PUT", f"/{MANIFEST}", Fault.CUT_REQUEST)),
+    "the manifest is written": (1, at_request("PUT", f"/{MANIFEST}", None)),
 }
+"""With the number of processes: two cost a second of imports more."""
 FOLDERS = ("spill/barrier", "data/train")
 """That a step makes in scratch: the barrier, pass 2."""
 
@@ -87,8 +89,8 @@ def test_preparation_that_is_killed_in_any_step_gives_the_same_bytes_when_it_run
     expected = prepare(undisturbed.snapshot, storage=storage, scratch=scratch, report=lambda _: None, cpuinfo="")
     with fault_proxy(s3_server.endpoint) as proxy:
         pod = a_pod(tmp_path, s3_server, s3_bucket, proxy.endpoint, "output", node=1)
-        for name, is_here in STEPS.items():
-            killed_at_request(pod, proxy, is_here, name)
+        for name, (processes, is_here) in STEPS.items():
+            killed_at_request(replace(pod, cores=processes), proxy, is_here, name)
         proxy.decide = lambda _method, _path: None
         # Of a finished preparation nothing is left to kill; its manifest gone, all is done anew.
         (manifest,) = (stored.uri for stored in storage.list(f"s3://{s3_bucket}/output/") if MANIFEST in stored.uri)
