@@ -188,6 +188,7 @@ def gang(
         folder=str(folder),
         snapshot=snapshot.to_json(),
         fault=fault,
+        timeout=170,
     )
 
 
