@@ -174,6 +174,17 @@ def others(case: str, world_size: int) -> list[tuple[int, str]]:
     return [(writer, f"{(stage + world_size + writer) % len(STAGES) + 1}{rest}") for writer in WORLDS]
 
 
+class OverheardStorage(FileStorage):
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+
+    def download(self, uri: str, path: Path, **options: Any) -> StoredObject:
+        self.came.append(uri)
+        return super().download(uri, path, **options)
+
+
 def resume(folder: str, cases: list[str]) -> dict[str, Any]:
     """Each case, as loaded, and two steps later where it was written by the same stage and number of ranks."""
     from finetune_trainer.gang import form_gang
@@ -186,7 +197,10 @@ def resume(folder: str, cases: list[str]) -> dict[str, Any]:
             # Its own first, into an engine that is as good as new; and again at last, into one that has gone on.
             for writer, written in (own, *others(case, gang.world_size), own):
                 uri = f"file://{folder}/{writer}/{written}"
-                found = checkpointer(engine, gang, FileStorage(), uri, f"{folder}/scratch").load()
+                storage = OverheardStorage()
+                found = checkpointer(engine, gang, storage, uri, f"{folder}/scratch").load()
+                came = [name for names in gang.gather(storage.came) for name in names]
+                assert sorted(came) == sorted({*came}), "a shard came twice to one machine"
                 told = {"writer": writer, "written": written, "found": found, "loaded": state_of(engine, gang)}
                 if (writer, written) == own:
                     step(engine, 4)

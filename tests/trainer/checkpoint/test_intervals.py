@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies
+from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies, shared_out
 from finetune_trainer.checkpoint.layout import Piece
 
 
@@ -69,3 +69,15 @@ def test_the_same_division_is_one_copy_for_each_piece() -> None:
 def test_a_gap_is_named(stored: list[Piece], missing: str) -> None:
     with pytest.raises(NotCovered, match=missing):
         copies([Piece(parameter="p", start=0, length=9, offset=0)], [stored])
+
+
+def test_what_several_ranks_of_a_pod_read_one_of_them_brings_in_turn() -> None:
+    all_read_all = [("pod-0", [0, 1, 2]), ("pod-0", [0, 1, 2]), ("pod-1", [2, 2, 0])]
+    assert shared_out(all_read_all, 0) == shared_out(all_read_all, 1) == {0: 0, 1: 1, 2: 0}
+    assert shared_out(all_read_all, 2) == {0: 2, 2: 2}
+
+
+def test_a_gang_of_the_same_shape_brings_what_each_rank_reads_itself() -> None:
+    own = [(f"pod-{rank // 2}", [rank]) for rank in range(4)]
+    assert [shared_out(own, rank) for rank in (0, 1)] == [{0: 0, 1: 1}] * 2
+    assert [shared_out(own, rank) for rank in (2, 3)] == [{2: 2, 3: 3}] * 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import torch.distributed as dist
 
 from finetune_api.contract import ExitCode
 from finetune_trainer.checkpoint.commit import Run, read_manifest
-from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies
+from finetune_trainer.checkpoint.intervals import Copy, NotCovered, copies, shared_out
 from finetune_trainer.checkpoint.layout import Entry, Head, Manifest, Piece, Shard, Skipped, shard_key
 from finetune_trainer.checkpoint.room import need_room_together
 from finetune_trainer.checkpoint.shards import (
@@ -222,7 +223,7 @@ class Checkpointer:
         return Shard(key=key, size=size, sha256=digest, pieces=snapshot.pieces)
 
     def _load_one(self, entry: Entry) -> Manifest | None:
-        """Restore this checkpoint on all ranks, or on none: every byte is verified on every rank before one is used."""
+        """Restore this checkpoint on all ranks, or on none: every byte is verified before one is used anywhere."""
         manifest = self._read_manifest(entry)
         if manifest is None:
             return None
@@ -241,18 +242,18 @@ class Checkpointer:
                 "CheckpointMismatch",
                 f"step {entry.step} under {self._uri} is of another model: {error}",
             ) from error
-        folder = self._scratch / f"restore-{self._gang.rank}"
         try:
-            paths, problem = self._try_download(manifest, plan, folder)
+            paths, problem = self._try_download(manifest, plan)
             problems = [problem for problem in self._gang.gather(problem) if problem is not None]
             if problems:
                 log.warning("the checkpoint of step %d is damaged: %s", entry.step, problems[0])
                 return None
             room = self._host.room(partition)
             read_shards(room, plan, paths)
+            self._gang.barrier()  # the others may still read what this rank has brought
             restore(self._engine, room, manifest.optimizer_step)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self._brought_by(self._gang.rank), ignore_errors=True)
         return manifest
 
     def _read_manifest(self, entry: Entry) -> Manifest | None:
@@ -265,22 +266,31 @@ class Checkpointer:
         told = self._gang.broadcast(told)
         return None if told is None else Manifest.parse(told)
 
-    def _try_download(
-        self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path
-    ) -> tuple[dict[int, Path], str | None]:
+    def _try_download(self, manifest: Manifest, plan: tuple[Copy, ...]) -> tuple[dict[int, Path], str | None]:
         try:
-            return self._download(manifest, plan, folder), None
+            return self._download(manifest, plan), None
         except Damaged as problem:
             return {}, str(problem)
 
-    def _download(self, manifest: Manifest, plan: tuple[Copy, ...], folder: Path) -> dict[int, Path]:
-        """The shards that the plan reads, as verified files by number. Raises Damaged."""
-        paths = {number: folder / f"{number}.safetensors" for number in sorted({copy.shard for copy in plan})}
-        need_room_together(self._gang, folder, sum(manifest.shards[number].size for number in paths))
-        for number, path in paths.items():
+    def _download(self, manifest: Manifest, plan: tuple[Copy, ...]) -> dict[int, Path]:
+        """The shards that this pod's ranks read, as files by number; those that this rank brings are there, verified.
+
+        Each comes to a pod once: where the ZeRO stage has changed, every rank reads all of them. Raises Damaged.
+        """
+        pod = f"{socket.gethostname()}:{self._scratch}"
+        bringers = shared_out(self._gang.gather([pod, [copy.shard for copy in plan]]), self._gang.rank)
+        own = [number for number, rank in bringers.items() if rank == self._gang.rank]
+        folder = self._brought_by(self._gang.rank)
+        need_room_together(self._gang, folder, sum(manifest.shards[number].size for number in own))
+        paths = {number: self._brought_by(rank) / f"{number}.safetensors" for number, rank in bringers.items()}
+        for number in own:
             shard = manifest.shards[number]
-            download_verified(self._storage, f"{self._uri}/{shard.key}", path, size=shard.size, sha256=shard.sha256)
+            uri = f"{self._uri}/{shard.key}"
+            download_verified(self._storage, uri, paths[number], size=shard.size, sha256=shard.sha256)
         return paths
+
+    def _brought_by(self, rank: int) -> Path:
+        return self._scratch / f"restore-{rank}"
 
 
 def _manifest(snapshot: _Snapshot, epoch: int, reports: list[dict[str, Any]]) -> Manifest:

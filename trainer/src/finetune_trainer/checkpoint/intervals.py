@@ -1,4 +1,4 @@
-"""Which stretches of which shards fill the partitions of another number of ranks. Pure."""
+"""Which stretches of which shards fill the partitions of another number of ranks, and who brings them. Pure."""
 
 from __future__ import annotations
 
@@ -47,3 +47,11 @@ def _fill(piece: Piece, stored: Sequence[tuple[int, int, Piece]]) -> Iterable[Co
         yield Copy(shard, source.offset + position - start, piece.offset + position - piece.start, length)
         position += length
         index += 1
+
+
+def shared_out(wanted: Sequence[tuple[str, Sequence[int]]], rank: int) -> dict[int, int]:
+    """Of each rank its pod and the shards it reads: which rank of this one's pod brings each of those that it reads."""
+    pod = wanted[rank][0]
+    here = [other for other, (place, _) in enumerate(wanted) if place == pod]
+    shards = sorted({shard for other in here for shard in wanted[other][1]})
+    return {shard: here[index % len(here)] for index, shard in enumerate(shards)}

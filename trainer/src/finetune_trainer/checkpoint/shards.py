@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -174,16 +175,14 @@ def write_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_shards(room: Mapping[str, torch.Tensor], plan: Sequence[Copy], paths: Mapping[int, Path]) -> None:
-    """Fill the room of each kind of state from the files by `plan`."""
-    for shard, path in paths.items():
-        with safe_open(path, framework="pt") as file:
+    """Fill the room of each kind of state from the files by `plan`, which is ordered by shard."""
+    for shard, own in groupby(plan, key=lambda copy: copy.shard):
+        stretches = tuple(own)
+        with safe_open(paths[shard], framework="pt") as file:
             for kind, target in room.items():
                 source = file.get_slice(kind)
-                for copy in plan:
-                    if copy.shard == shard:
-                        target[copy.target : copy.target + copy.length] = source[
-                            copy.source : copy.source + copy.length
-                        ]
+                for copy in stretches:
+                    target[copy.target : copy.target + copy.length] = source[copy.source : copy.source + copy.length]
 
 
 def begin_anew(room: Mapping[str, torch.Tensor], engine: Any, partition: Partition) -> None:
