@@ -29,9 +29,9 @@ test: install ## Tests that need no root; Kubernetes and S3 server are built bes
 	$(RUN) python tests/kit/binaries.py build & \
 	$(RUN) pytest --numprocesses=3 --no-loadscope-reorder; status=$$?; wait; exit $$status
 
-e2e: install ## As root: chart, queue and whole jobs on a real cluster of two nodes, with both images
+e2e: install ## As root: chart, queue, interrupted runs, and whole jobs on a real cluster of two nodes, with both images
 	$(RUN) python tests/kit/binaries.py build --nodes
-	$(RUN) pytest tests/charts tests/kubernetes/kueue
+	$(RUN) pytest tests/charts tests/kubernetes/kueue tests/e2e/machine/faults
 	$(RUN) pytest tests/e2e/cluster
 
 bench-prepare: install ## Data preparation against the pipeline of today, 200 MB of each kind
