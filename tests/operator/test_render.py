@@ -12,12 +12,12 @@ import pytest
 from finetune_api.contract import LABEL_STAGE, LABEL_UID, Stage
 from finetune_api.job import FineTuneJob
 from finetune_api.result import MicroBatch
-from finetune_api.snapshot import Snapshot
+from finetune_api.snapshot import Period, Snapshot
 from finetune_api.status import Attempt, Status
 from finetune_operator.render import render
 from finetune_operator.settings import Settings
 from jobs import UID, make_job
-from observed import NOW, PREPARE_1, TRAIN_1, a_fine_tune_job, an_attempt, an_ended_attempt, prepared_status
+from observed import NOW, PREPARE_1, TRAIN_1, a_fine_tune_job, ago, an_attempt, an_ended_attempt, prepared_status
 from pod_security import violations
 from results import PREPARED
 
@@ -330,6 +330,7 @@ def test_the_snapshot_is_what_the_attempt_carries_out_and_never_changes(job: Fin
     assert name == "snapshot.json"
     attempt = job.status.open_attempt
     assert attempt is not None
+    told = {"prepared": PREPARED, "preparation": Period(start_time=ago(3600), finish_time=ago(700))}
     assert Snapshot.parse(json.loads(text)) == Snapshot(
         name="triage",
         namespace="ml",
@@ -337,7 +338,7 @@ def test_the_snapshot_is_what_the_attempt_carries_out_and_never_changes(job: Fin
         stage=attempt.stage,
         attempt=1,
         spec=job.spec,
-        prepared=PREPARED if attempt.stage is Stage.TRAIN else None,
+        **(told if attempt.stage is Stage.TRAIN else {}),
     )
 
 

@@ -1,5 +1,7 @@
 """What one attempt of a stage carries out: the spec as it stood when that was decided, immutable in a ConfigMap."""
 
+from datetime import datetime
+
 from finetune_api.contract import RELEASE, Stage
 from finetune_api.model import Model
 from finetune_api.result import MicroBatch, Prepared
@@ -16,6 +18,13 @@ class Envelope(Model):
     """Of the operator that wrote it."""
 
 
+class Period(Model):
+    """When something was done."""
+
+    start_time: datetime
+    finish_time: datetime
+
+
 class Snapshot(Envelope):
     """Input of `finetune-trainer prepare`, `train` and `result`."""
 
@@ -26,5 +35,7 @@ class Snapshot(Envelope):
     spec: Spec
     prepared: Prepared | None = None
     """Train only: the Result of prepare."""
+    preparation: Period | None = None
+    """Train only: when prepare was at work, all its attempts and the time between them."""
     micro_batch: MicroBatch | None = None
     """Train only: what did not fit into a GPU's memory before."""

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from finetune_api.progress import Activity
+from finetune_api.snapshot import Period
 from finetune_api.spec import ActivationCheckpointing
 from finetune_trainer.publish.timeline import timeline_section
 from finetune_trainer.telemetry import Moment, Reading, Start, Telemetry
@@ -41,7 +42,7 @@ TELEMETRY = Telemetry(
 
 
 def test_each_start_is_a_line_with_how_it_divided_the_work_and_speed_and_memory_are_drawn():
-    page = timeline_section(TELEMETRY)
+    page = timeline_section(None, TELEMETRY)
     assert page.count("<svg") == 2
     text = Outline(page).text
     assert "2026-01-01 12:00:00 UTC1016324selective" in text
@@ -49,18 +50,25 @@ def test_each_start_is_a_line_with_how_it_divided_the_work_and_speed_and_memory_
 
 
 def test_attempts_of_which_nothing_was_saved_are_named():
-    assert "nothing is known here: 2, 3." in Outline(timeline_section(TELEMETRY)).text
+    assert "nothing is known here: 2, 3." in Outline(timeline_section(None, TELEMETRY)).text
     again = TELEMETRY.model_copy(update={"starts": TELEMETRY.starts[:1] * 2})
-    assert "nothing is known" not in timeline_section(again)
+    assert "nothing is known" not in timeline_section(None, again)
 
 
 def test_what_a_start_was_busy_with_ends_with_the_next_thing_or_with_what_its_last_checkpoint_knows():
-    text = Outline(timeline_section(TELEMETRY)).text
+    text = Outline(timeline_section(None, TELEMETRY)).text
     assert "Attempt 1, 2026-01-01 12:00:00 UTC: starting 0:01:30, training 0:01:50" in text
     assert (
         "Attempt 4, 2026-01-01 14:00:00 UTC: starting 0:02:00, training 1:00:00, evaluating 0:01:00, publishing"
     ) in text
 
 
+def test_when_and_how_long_data_was_prepared_is_told_where_it_is_known():
+    preparation = Period(start_time=BEGAN - HOUR, finish_time=BEGAN - timedelta(minutes=2))
+    text = Outline(timeline_section(preparation, TELEMETRY)).text
+    assert "Data and model were prepared from 2026-01-01 11:00:00 UTC on, in 0:58:00." in text
+    assert "prepared" not in timeline_section(None, TELEMETRY)
+
+
 def test_nothing_is_said_of_a_run_that_was_never_started():
-    assert timeline_section(Telemetry()) == ""
+    assert timeline_section(None, Telemetry()) == ""

@@ -35,7 +35,7 @@ def report_page(
         score_section(history, task, test_rows),
         label_section(history, task, test_rows),
         _curves(history),
-        timeline_section(telemetry),
+        timeline_section(snapshot.preparation, telemetry),
         _samples(history),
         _data(prepared.data, snapshot),
         _configuration(snapshot, prepared),

@@ -1,4 +1,4 @@
-"""The section of report.html on time: when the gang was started and how divided, its speed and memory. Pure."""
+"""The section of report.html on time: preparation, starts of the gang and how divided, speed and memory. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from itertools import pairwise
 from typing import Final
 
 from finetune_api.progress import Activity
+from finetune_api.snapshot import Period
 from finetune_trainer.pages.chart import Curve, chart
 from finetune_trainer.telemetry import Moment, Start, Telemetry
 
 
-def timeline_section(telemetry: Telemetry) -> str:
+def timeline_section(preparation: Period | None, telemetry: Telemetry) -> str:
     """Empty before the first start."""
     if not telemetry.starts:
         return ""
@@ -26,10 +27,17 @@ def timeline_section(telemetry: Telemetry) -> str:
         label="memory in GiB over optimizer steps",
     )
     return (
-        f"<section><h2>Time</h2>{_starts(telemetry)}{_stages(telemetry)}"
+        f"<section><h2>Time</h2>{_prepared(preparation)}{_starts(telemetry)}{_stages(telemetry)}"
         f"<details><summary>Tokens per second, over all workers</summary>{speed}</details>"
         f"<details><summary>Memory that rank 0 held at most, GiB</summary>{memory}</details></section>"
     )
+
+
+def _prepared(preparation: Period | None) -> str:
+    if preparation is None:
+        return ""
+    took = timedelta(seconds=round((preparation.finish_time - preparation.start_time).total_seconds()))
+    return f"<p>Data and model were prepared from {_time(preparation.start_time)} on, in {took}.</p>"
 
 
 def _starts(telemetry: Telemetry) -> str:
