@@ -75,25 +75,15 @@ def crd(api_server: ApiServer) -> None:
     api_server.apply(yaml.safe_load(_CRD.read_text()))
 
 
-@pytest.fixture(scope="session")
-def _operator(control_plane: ControlPlane) -> Iterator[Operator]:
-    operator = Operator(control_plane.api)
-    yield operator
-    operator.kill()
-
-
 @pytest.fixture(scope="module")
-def operator(_operator: Operator) -> Operator:
-    """The operator of the whole run, watching every namespace."""
-    if not _operator.process.running:
-        _operator.start()
-    return _operator
-
-
-@pytest.fixture
-def no_operator(_operator: Operator) -> None:
-    """It is not there, for what the test makes is the business of another; the next module that needs it starts it."""
-    _operator.kill()
+def operator(control_plane: ControlPlane) -> Iterator[Operator]:
+    """The operator, watching every namespace; gone with the module, for others' objects are none of its business."""
+    operator = Operator(control_plane.api)
+    try:
+        operator.start()
+        yield operator
+    finally:
+        operator.kill()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from finetune_api.status import Cause, Phase
 from kwok_results import crashed, prepared, published
 from permissions import LEASE_RULES, RULES, grant, kubeconfig, num_forbidden
 
-pytestmark = [pytest.mark.tier("controlplane"), pytest.mark.usefixtures("no_operator")]
+pytestmark = pytest.mark.tier("controlplane")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ MISSING = "FINETUNE_OPERATOR_KUEUE is true, but why a Job waits cannot be told: 
 
 
 @pytest.fixture
-def operator(control_plane: ControlPlane, no_operator: None) -> Iterator[Operator]:
+def operator(control_plane: ControlPlane) -> Iterator[Operator]:
     """The operator, told that Kueue is there."""
     operator = Operator(control_plane.api, KUEUE="true")
     try:
